@@ -1,0 +1,99 @@
+// arg_scope: default arguments for the ops inside it. Scopes nest; the innermost value of a slot
+// wins, a layer's own option beats them all, and an explicit `none` is a value like any other.
+#pragma once
+
+#include "options.hpp"
+
+namespace slim {
+
+/// The ops an arg_scope speaks to: `on<ops::conv2d, ops::fully_connected>`.
+template <class... Tag>
+struct on {
+  template <class Other>
+  static constexpr bool has = (std::is_same_v<Tag, Other> || ...);
+
+  /// Complains if one of the ops does not take one of the options.
+  template <class List, class B>
+  static constexpr void check(B& b) {
+    (check_one<Tag, List>(b), ...);
+  }
+
+ private:
+  template <class One, class List, class B>
+  static constexpr void check_one(B& b) {
+    constexpr std::string_view unknown = unknown_slot<One>(List::slots, List::size);
+    if (!unknown.empty())
+      b.fail("arg_scope: ", One::name, " does not take the option ", unknown);
+    else if (List::find("scope") >= 0)
+      b.fail("arg_scope: scope cannot be a default argument of ", One::name);
+  }
+};
+
+/// The default arguments: `with<activation_fn{relu}, stride{1}>`.
+template <auto... Option>
+struct with {
+  using list = option_list<constant<Option>...>;
+};
+
+/// Outside every arg_scope.
+struct no_context {
+  template <class Tag>
+  using options = option_list<>;
+};
+
+/// Inside one: the enclosing scopes' options for an op, then this one's.
+template <class Parent, class On, class With>
+struct context {
+  template <class Tag>
+  using options = concatenate<
+      typename Parent::template options<Tag>,
+      std::conditional_t<On::template has<Tag>, typename With::list, option_list<>>>;
+};
+
+/// Runs the entries one after another. An array of functions, for some compilers cap a fold.
+template <class Context, class... Entry>
+struct in_order {
+  template <class B>
+  static constexpr int lower(B& b, int x) {
+    using function = int (*)(B&, int);
+    constexpr function entries[] = {&Entry::template lower<Context, B>..., nullptr};
+    for (int i = 0; entries[i] != nullptr && !b.failed(); ++i) x = entries[i](b, x);
+    return b.failed() ? -1 : x;
+  }
+};
+
+template <class... Entry>
+constexpr graph_counts needs_of() {
+  graph_counts sum;
+  const graph_counts each[] = {Entry::needs..., graph_counts{}};
+  for (const graph_counts& one : each) sum = sum + one;
+  return sum;
+}
+
+/// Layers in order, without a scope of their own.
+template <class... Entry>
+struct sequence {
+  static constexpr graph_counts needs = needs_of<Entry...>();
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    return in_order<Context, Entry...>::lower(b, x);
+  }
+};
+
+template <class On, class With, class... Entry>
+struct arg_scope {
+  static constexpr graph_counts needs = needs_of<Entry...>();
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    constexpr std::string_view twice =
+        repeated_slot(With::list::slots, With::list::size);
+    if (!twice.empty()) return b.fail("arg_scope: the option ", twice, " is given twice");
+    On::template check<typename With::list>(b);
+    if (b.failed()) return -1;
+    return in_order<context<Context, On, With>, Entry...>::lower(b, x);
+  }
+};
+
+}  // namespace slim

@@ -1,0 +1,378 @@
+// Adds rows to a graph: by the layers when they lower themselves, and by the passes. The first
+// error is kept and everything after it is ignored, so that a network yields one message.
+#pragma once
+
+#include <initializer_list>
+
+#include "graph.hpp"
+
+namespace slim {
+
+class graph_builder;
+class inference;
+class gradient_of;
+class fusion;
+
+/// What the passes know of an op. A null pointer is "has none".
+struct op_info {
+  std::string_view name;
+  void (*infer)(inference&);                                       ///< shapes of the outputs
+  void (*gradient)(graph_builder&, gradient_of&);                  ///< appends the backward nodes
+  int (*fuse)(graph_builder&, fusion&);                            ///< merges; the node, or -1
+  long (*multiply_adds)(const graph&, const node_row&);
+  kernel_choice (*choose)(const graph&, const node_row&);          ///< a kernel, run null: none
+  /// This op fused behind a root ("convolution", ...), or null.
+  const op_info* (*as_epilogue)(std::string_view root, bool training);
+  int in_place;     ///< the input whose memory output 0 may take over, or -1
+  bool view;        ///< output 0 is input 0 under another shape: nothing runs
+  bool training_only;  ///< at inference the op is its first input
+};
+
+/// Appends rows to a graph.
+class graph_builder {
+ public:
+  constexpr explicit graph_builder(graph& g) : g(g) {}
+
+  graph& g;
+  int scope = -1;         ///< the open variable scope
+  int layer = -1;         ///< the open layer's scope, named by errors
+  std::string_view layer_name{};
+  bool training = false;  ///< the graph will be differentiated
+  bool backward = false;  ///< rows belong to the backward program
+
+  constexpr bool failed() const { return !g.failure.empty(); }
+
+  /// Starts the error message "path: layer: "; returns a message to write into (the caller passes
+  /// it back through `report`).
+  constexpr message complaint() const {
+    message m;
+    write_scope_path(g.scopes, layer >= 0 ? layer : scope, m);
+    if (!m.empty()) m << ": ";
+    if (!layer_name.empty()) m << layer_name << ": ";
+    return m;
+  }
+  constexpr void report(const message& m) {
+    if (!failed()) g.failure = m;
+  }
+  template <class... Part>
+  constexpr int fail(const Part&... part) {
+    message m = complaint();
+    (m << ... << part);
+    report(m);
+    return -1;
+  }
+
+  constexpr int add_value(const value_row& row) {
+    if (g.values.full()) return fail("needs more values than its `needs` says");
+    return g.values.add(row);
+  }
+
+  constexpr void add_edge(int value) {
+    if (g.edges.full())
+      fail("needs more edges than its `needs` says");
+    else
+      g.edges.add(value);
+  }
+
+  constexpr int add_input(std::string_view name, const shape& dims, element type) {
+    if (g.batch == 0) g.batch = dims[0];
+    if (find_input(g, name) >= 0) return fail("two inputs are named ", name);
+    if (dims[0] != g.batch)
+      return fail("input ", name, " ", dims, " does not have the batch of ", g.batch);
+    value_row row;
+    row.dims = dims, row.type = type, row.where = storage::input, row.batched = true;
+    row.index = g.inputs.size();
+    const int value = add_value(row);
+    if (!failed()) g.inputs.add({name, value, 0});
+    return value;
+  }
+
+  constexpr int add_variable(std::string_view leaf, const shape& dims, const variable_hooks* hooks,
+                             bool trainable) {
+    if (failed()) return -1;
+    if (g.variables.full()) return fail("needs more variables than its `needs` says");
+    // A layer's variables are neighbours, so its own are the last ones.
+    for (int i = g.variables.size() - 1; i >= 0 && g.variables[i].scope == scope; --i)
+      if (g.variables[i].leaf == leaf)
+        return fail("variable ", leaf, " already exists here: a scope is repeated");
+    value_row row;
+    row.dims = dims, row.where = storage::variable, row.index = g.variables.size();
+    row.differentiable = trainable, row.scope = scope;
+    const int value = add_value(row);
+    variable_row v;
+    v.scope = scope, v.leaf = leaf, v.dims = dims, v.trainable = trainable;
+    v.value = value, v.hooks = hooks;
+    if (g.variables.size() > 0) {
+      const variable_row& last = g.variables[g.variables.size() - 1];
+      v.offset = aligned_end(last.offset + last.dims.count());
+    }
+    g.variables.add(v);
+    return value;
+  }
+
+  /// Variables start on a cache line whatever the element type.
+  static constexpr long aligned_end(long elements) { return (elements + 15) / 16 * 16; }
+
+  /// Appends a node; its shape rule appends the outputs. Returns the first output, or -1.
+  constexpr int add_node(const op_info& op, std::initializer_list<int> inputs,
+                         const attributes& a = {});
+
+  /// Gives an existing node one more output: a backward rule's need the forward pass must save.
+  constexpr int add_output(int node, const value_row& row);
+
+  /// Turns a node into another op over other inputs; its outputs stay.
+  constexpr void rewrite(int node, const op_info& op, std::initializer_list<int> inputs,
+                         const attributes& a);
+
+  // Scopes. Buckets hold the row's number plus one, so that zeroed memory is an empty table.
+  constexpr int find_scope(int parent, unsigned long long hash) const {
+    const int bucket = static_cast<int>(hash % static_cast<unsigned>(g.scope_buckets.size()));
+    for (int i = g.scope_buckets[bucket] - 1; i >= 0; i = g.scopes[i].next)
+      if (g.scopes[i].parent == parent && g.scopes[i].hash == hash) return i;
+    return -1;
+  }
+  static constexpr unsigned long long scope_hash(std::string_view leaf, int suffix) {
+    unsigned long long hash = hash_text(leaf);
+    if (suffix >= 0) {
+      message digits;
+      digits << "_" << suffix;
+      hash = hash_text(digits.view(), hash);
+    }
+    return hash;
+  }
+  /// The scope `leaf[_suffix]` inside the open one: a new row, or the one already there.
+  constexpr int enter(std::string_view leaf, int suffix = -1) {
+    const unsigned long long hash = scope_hash(leaf, suffix);
+    const int found = find_scope(scope, hash);
+    if (found >= 0) return scope = found;
+    if (g.scopes.full()) {
+      fail("needs more scopes than its `needs` says");
+      return scope;
+    }
+    int& bucket = g.scope_buckets[static_cast<int>(
+        hash % static_cast<unsigned>(g.scope_buckets.size()))];
+    scope_row row;
+    row.parent = scope, row.leaf = leaf, row.suffix = suffix, row.hash = hash;
+    row.next = bucket - 1;
+    scope = g.scopes.add(row);
+    bucket = scope + 1;
+    return scope;
+  }
+  /// As TensorFlow does for a default name: `base`, or the first free `base_1`, `base_2`, ...
+  constexpr int enter_unique(std::string_view base) {
+    const int first = find_scope(scope, scope_hash(base, -1));
+    if (first < 0) return enter(base);
+    int suffix = g.scopes[first].copies + 1;
+    while (find_scope(scope, scope_hash(base, suffix)) >= 0) ++suffix;
+    g.scopes[first].copies = suffix;
+    return enter(base, suffix);
+  }
+
+  /// repeat and stack name the next scope to be opened `leaf_suffix`.
+  std::string_view forced_leaf{};
+  int forced_suffix = -1;
+
+  /// Opens the scope of a layer or net: forced by repeat, given by its `scope`, or its default.
+  constexpr int enter_named(std::string_view given, std::string_view fallback) {
+    if (!forced_leaf.empty()) {
+      if (!given.empty()) fail("scope \"", given, "\" is given to a layer that repeat names");
+      const std::string_view leaf = forced_leaf;
+      forced_leaf = {};
+      return enter(leaf, forced_suffix);
+    }
+    return given.empty() ? enter_unique(fallback) : enter(given);
+  }
+};
+
+/// What a shape rule sees: the inputs of the node that is being added.
+class inference {
+ public:
+  constexpr inference(graph_builder& b, node_row& node) : b(b), node(node) {}
+
+  graph_builder& b;
+  node_row& node;
+
+  constexpr int inputs() const { return node.inputs; }
+  constexpr const shape& in(int i) const { return b.g.input_shape(node, i); }
+  constexpr bool batched(int i) const { return b.g.values[b.g.input(node, i)].batched; }
+  constexpr const value_row& value(int i) const { return b.g.values[b.g.input(node, i)]; }
+  constexpr window& win() { return node.a.win; }
+
+  /// Declares the next output.
+  constexpr void out(const shape& dims, bool batched, element type = element::scalar) {
+    if (b.failed()) return;
+    value_row row;
+    row.dims = dims, row.type = type, row.batched = batched, row.scope = node.scope;
+    for (int i = 0; i < node.inputs; ++i) row.differentiable |= value(i).differentiable;
+    if (type != element::scalar) row.differentiable = false;
+    b.add_edge(b.add_value(row));
+    ++node.outputs;
+  }
+  template <class... Part>
+  constexpr void fail(const Part&... part) {
+    b.fail(part...);
+  }
+};
+
+constexpr int graph_builder::add_node(const op_info& op, std::initializer_list<int> inputs,
+                                      const attributes& a) {
+  if (failed()) return -1;
+  if (g.nodes.full()) return fail("needs more nodes than its `needs` says");
+  node_row row;
+  row.op = &op, row.a = a, row.scope = layer >= 0 ? layer : scope, row.backward = backward;
+  row.first_input = g.edges.size();
+  row.inputs = static_cast<int>(inputs.size());
+  for (int i : inputs) add_edge(i);
+  row.first_output = g.edges.size();
+  inference rule(*this, row);
+  op.infer(rule);
+  if (failed()) return -1;
+  const int node = g.nodes.add(row);
+  for (int i = 0; i < row.outputs; ++i) g.values[g.output_of(row, i)].producer = node;
+  return g.output_of(row, 0);
+}
+
+constexpr int graph_builder::add_output(int node, const value_row& row) {
+  node_row& n = g.nodes[node];
+  const int first = g.edges.size();
+  for (int i = 0; i < n.outputs; ++i) add_edge(g.output_of(n, i));
+  const int value = add_value(row);
+  add_edge(value);
+  if (failed()) return -1;
+  n.first_output = first;
+  ++n.outputs;
+  g.values[value].producer = node;
+  return value;
+}
+
+constexpr void graph_builder::rewrite(int node, const op_info& op,
+                                      std::initializer_list<int> inputs, const attributes& a) {
+  node_row& n = g.nodes[node];
+  n.op = &op, n.a = a, n.first_input = g.edges.size();
+  n.inputs = static_cast<int>(inputs.size());
+  for (int i : inputs) add_edge(i);
+}
+
+/// What a gradient rule sees: one node, and the running gradients of all values.
+class gradient_of {
+ public:
+  constexpr gradient_of(graph_builder& b, int number, int* running, const op_info& sum)
+      : b(b), number(number), node(b.g.nodes[number]), running_(running), sum_(sum) {}
+
+  graph_builder& b;
+  const int number;     ///< of the node
+  const node_row node;  ///< a copy: the table grows meanwhile
+
+  constexpr int in(int i) const { return b.g.input(node, i); }
+  constexpr int out(int i = 0) const { return b.g.output_of(node, i); }
+  constexpr const shape& in_shape(int i) const { return b.g.input_shape(node, i); }
+  /// The gradient that arrived at output i, or -1.
+  constexpr int incoming(int i = 0) const { return running_[out(i)]; }
+  constexpr bool wanted(int i) const { return b.g.values[in(i)].differentiable; }
+
+  /// Adds a contribution to the gradient of input i, in order of arrival.
+  constexpr void give(int i, int gradient) {
+    if (b.failed()) return;
+    int& running = running_[in(i)];
+    running = running < 0 ? gradient : b.add_node(sum_, {running, gradient});
+  }
+  /// Takes the running gradient of input i out (or -1), for a rule that adds to it in place and
+  /// gives it back.
+  constexpr int take(int i) {
+    const int running = running_[in(i)];
+    running_[in(i)] = -1;
+    return running;
+  }
+
+ private:
+  int* running_;
+  const op_info& sum_;
+};
+
+/// The type T an op's values have and the backend whose kernels run it.
+template <class T, class Backend>
+struct target {
+  using scalar = T;
+  using backend = Backend;
+};
+
+namespace backend {
+/// Shapes and counts only: nothing runs.
+struct none {};
+/// Every op by its Eigen Tensor expression.
+struct eigen {
+  static constexpr graph_counts needs{};
+  static constexpr bool is_setting = true;
+};
+/// Kernels of this library on the CPU; where none serves, the Eigen expression.
+struct cpu {
+  static constexpr graph_counts needs{};
+  static constexpr bool is_setting = true;
+};
+}  // namespace backend
+
+/// Chooses the kernel of `Op` on a target; specialised by each backend.
+template <class Op, class T, class Backend>
+struct kernel_of;
+
+template <class Op, class T>
+struct kernel_of<Op, T, backend::none> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) { return {"none"}; }
+};
+
+template <class Target>
+class builder;
+
+namespace detail {
+
+template <class Op, class Target>
+constexpr op_info make_op_info() {
+  op_info info{};
+  info.name = Op::name;
+  info.infer = [](inference& rule) { Op::infer(rule); };
+  if constexpr (requires { &Op::template gradient<builder<Target>>; })
+    info.gradient = [](graph_builder& b, gradient_of& of) {
+      Op::gradient(static_cast<builder<Target>&>(b), of);
+    };
+  if constexpr (requires { &Op::template fuse<builder<Target>>; })
+    info.fuse = [](graph_builder& b, fusion& rule) {
+      return Op::fuse(static_cast<builder<Target>&>(b), rule);
+    };
+  if constexpr (requires { &Op::multiply_adds; }) info.multiply_adds = &Op::multiply_adds;
+  if constexpr (!requires { Op::view; })
+    info.choose = [](const graph& g, const node_row& n) {
+      return kernel_of<Op, typename Target::scalar, typename Target::backend>::choose(g, n);
+    };
+  if constexpr (requires { &Op::template as_epilogue<Target>; })
+    info.as_epilogue = &Op::template as_epilogue<Target>;
+  info.in_place = -1;
+  if constexpr (requires { Op::in_place; }) info.in_place = Op::in_place;
+  if constexpr (requires { Op::view; }) info.view = Op::view;
+  if constexpr (requires { Op::training_only; }) info.training_only = Op::training_only;
+  return info;
+}
+
+}  // namespace detail
+
+/// One row an op and target: its address is the op's identity.
+template <class Op, class Target>
+inline constexpr op_info op_info_of = detail::make_op_info<Op, Target>();
+
+/// A builder that turns op types into rows for one target.
+template <class Target>
+class builder : public graph_builder {
+ public:
+  using target_type = Target;
+  using graph_builder::graph_builder;
+
+  template <class Op>
+  constexpr int add(std::initializer_list<int> inputs, const attributes& a = {}) {
+    return this->add_node(op_info_of<Op, Target>, inputs, a);
+  }
+  template <class Op>
+  static constexpr const op_info& info() {
+    return op_info_of<Op, Target>;
+  }
+};
+
+}  // namespace slim

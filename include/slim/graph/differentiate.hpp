@@ -1,0 +1,75 @@
+// The backward program, appended to the same table (reverse-mode differentiation; Griewank and
+// Walther, Evaluating Derivatives, 2008).
+#pragma once
+
+#include "builder.hpp"
+#include "scratch.hpp"
+
+namespace slim {
+
+/// What the pass needs of the op set: how to sum and how to start.
+struct differentiation_ops {
+  const op_info* sum;    ///< (a, b) -> a + b
+  const op_info* one;    ///< () -> 1
+  const op_info* copy;   ///< a -> a, in memory of its own
+};
+
+/// Adds the total loss: the sum of losses and regularizers in the order they were created.
+constexpr void add_total_loss(graph_builder& b, const differentiation_ops& ops) {
+  graph& g = b.g;
+  int total = -1;
+  const auto take = [&](int loss) {
+    total = total < 0 ? loss : b.add_node(*ops.sum, {total, loss});
+  };
+  for (int i = 0; i < g.losses.size(); ++i) take(g.losses[i]);
+  for (int i = 0; i < g.regularizers.size(); ++i) take(g.regularizers[i]);
+  g.total_loss = total;
+}
+
+/// Appends the gradient of the total loss with respect to every trainable variable. Each value
+/// keeps a running gradient; a second arrival appends a sum, in reverse topological order, so
+/// the order of every sum is fixed. The last value of each variable becomes its gradient.
+constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
+  graph& g = b.g;
+  add_total_loss(b, ops);
+  if (b.failed() || g.total_loss < 0 || !g.values[g.total_loss].differentiable) return;
+  b.layer = b.scope = -1;
+  b.layer_name = {};
+  b.backward = true;
+  scratch<int> running(g.values.capacity(), -1);
+  running[g.total_loss] = b.add_node(*ops.one, {});
+  for (int i = g.nodes.size() - 2; i >= 0 && !b.failed(); --i) {
+    if (g.nodes[i].dead) continue;
+    const node_row node = g.nodes[i];
+    bool arrived = false;
+    for (int o = 0; o < node.outputs; ++o) arrived |= running[g.output_of(node, o)] >= 0;
+    if (!arrived || !g.values[g.output_of(node, 0)].differentiable) continue;
+    b.layer = b.scope = node.scope;
+    b.layer_name = node.op->name;
+    if (node.op->gradient == nullptr) {
+      b.fail("has no gradient rule, but a loss is differentiated through it");
+      return;
+    }
+    gradient_of rule(b, i, running.data(), *ops.sum);
+    node.op->gradient(b, rule);
+  }
+  for (int v = 0; v < g.variables.size(); ++v) {
+    int gradient = running[g.variables[v].value];
+    if (gradient < 0 || b.failed()) continue;
+    if (g.values[gradient].where != storage::buffer) gradient = b.add_node(*ops.copy, {gradient});
+    if (gradient < 0) continue;
+    g.values[gradient].where = storage::gradient;
+    g.values[gradient].index = v;
+  }
+}
+
+/// Rows a training graph may need beyond those of its forward graph.
+constexpr graph_counts differentiated(const graph_counts& c) {
+  graph_counts more = c;
+  more.nodes = 3 * c.nodes + 2 * c.edges + c.losses + 8;
+  more.values = 3 * c.values + 3 * c.edges + c.losses + 8;
+  more.edges = 8 * c.edges + 4 * c.nodes + 2 * c.losses + 16;
+  return more;
+}
+
+}  // namespace slim

@@ -1,0 +1,264 @@
+// The lowered network: plain tables of nodes, values, variables and scopes. Every pass reads and
+// writes these; nothing here knows the types a network was spelled with.
+#pragma once
+
+#include "../shape.hpp"
+
+namespace slim {
+
+struct op_info;
+struct variable_hooks;
+class kernel_call;
+
+/// What one element of a value is; `scalar` is the model's own type (float or double).
+enum class element : unsigned char { scalar, int32, byte };
+
+/// Where a value lives.
+enum class storage : unsigned char { buffer, input, variable, gradient };
+
+/// Options of an op, as plain values; each op says which it reads.
+struct attributes {
+  window win{};
+  shape dims{};  ///< of a result that the inputs do not tell
+  double number = 0;
+  double second = 0;
+  int integer = 0;
+};
+
+/// The kernel a node runs on a target: chosen by a pass, and by shape.
+struct kernel_choice {
+  std::string_view name{};
+  void (*run)(const kernel_call&) = nullptr;
+  long workspace_bytes = 0;
+};
+
+struct value_row {
+  shape dims{};
+  element type = element::scalar;
+  storage where = storage::buffer;
+  bool batched = false;         ///< the leading extent is the batch, n at run time
+  bool fetched = false;         ///< the caller reads it: it is written and kept
+  bool differentiable = false;  ///< a trainable variable feeds it
+  int producer = -1;            ///< node, or -1
+  int index = -1;               ///< number of the input or variable it is (or is the gradient of)
+  int scope = -1;
+};
+
+struct node_row {
+  const op_info* op = nullptr;
+  int first_input = 0, inputs = 0;    ///< into the edges
+  int first_output = 0, outputs = 0;  ///< into the edges
+  attributes a{};
+  int scope = -1;
+  bool backward = false;
+  bool dead = false;
+  kernel_choice kernel{};
+};
+
+struct variable_row {
+  int scope = -1;
+  std::string_view leaf{};
+  shape dims{};
+  bool trainable = true;
+  int value = -1;
+  const variable_hooks* hooks = nullptr;
+  long offset = 0;  ///< in elements, into the arena of variables (and of gradients)
+};
+
+/// A variable scope, by parent and leaf; `suffix` is the number behind the leaf, or -1.
+struct scope_row {
+  int parent = -1;
+  std::string_view leaf{};
+  int suffix = -1;
+  bool layer = false;  ///< a layer lives here: a second one is refused
+  unsigned long long hash = 0;
+  int next = -1;        ///< in the same bucket of the name table
+  int copies = 0;       ///< default names made from this one: leaf_1, leaf_2, ...
+  int end_point = -1;   ///< value
+  std::string_view collection{};  ///< outputs_collections of the layer here
+};
+
+struct input_row {
+  std::string_view name{};
+  int value = -1;
+  int index_limit = 0;  ///< integers must lie in [0, limit); 0: any
+};
+
+/// A range of rows with a capacity fixed beforehand.
+template <class Row>
+class table {
+ public:
+  constexpr table() = default;
+  constexpr table(Row* rows, int size, int capacity)
+      : rows_(rows), size_(size), capacity_(capacity) {}
+
+  constexpr Row& operator[](int i) { return rows_[i]; }
+  constexpr const Row& operator[](int i) const { return rows_[i]; }
+  constexpr int size() const { return size_; }
+  constexpr bool full() const { return size_ >= capacity_; }
+  constexpr int capacity() const { return capacity_; }
+  constexpr int add(const Row& row) {
+    rows_[size_] = row;
+    return size_++;
+  }
+  constexpr void shrink(int size) { size_ = size; }
+  constexpr const Row* begin() const { return rows_; }
+  constexpr const Row* end() const { return rows_ + size_; }
+
+ private:
+  Row* rows_ = nullptr;
+  int size_ = 0;
+  int capacity_ = 0;
+};
+
+/// How many rows of each table a graph has, or may come to have.
+struct graph_counts {
+  int nodes = 0, values = 0, edges = 0, variables = 0, scopes = 0, inputs = 0, losses = 0;
+
+  friend constexpr graph_counts operator+(graph_counts a, const graph_counts& b) {
+    a.nodes += b.nodes, a.values += b.values, a.edges += b.edges, a.variables += b.variables;
+    a.scopes += b.scopes, a.inputs += b.inputs, a.losses += b.losses;
+    return a;
+  }
+  friend constexpr graph_counts operator*(int n, graph_counts a) {
+    a.nodes *= n, a.values *= n, a.edges *= n, a.variables *= n;
+    a.scopes *= n, a.inputs *= n, a.losses *= n;
+    return a;
+  }
+};
+
+/// A graph, as views of its tables. Rows are in topological order.
+struct graph {
+  table<node_row> nodes;
+  table<value_row> values;
+  table<int> edges;
+  table<variable_row> variables;
+  table<scope_row> scopes;
+  table<int> scope_buckets;  ///< by hash; only lowering opens scopes, so passes do not copy it
+  table<input_row> inputs;
+  table<int> losses;         ///< values: scalars, collection "losses"
+  table<int> regularizers;   ///< values: scalars, collection "regularization_losses"
+  int batch = 0;
+  int output = -1;           ///< value
+  int total_loss = -1;       ///< value
+  message failure{};         ///< the first error, or empty
+
+  constexpr int input(const node_row& n, int i) const { return edges[n.first_input + i]; }
+  constexpr int output_of(const node_row& n, int i) const { return edges[n.first_output + i]; }
+  constexpr const shape& input_shape(const node_row& n, int i) const {
+    return values[input(n, i)].dims;
+  }
+  constexpr const shape& output_shape(const node_row& n, int i) const {
+    return values[output_of(n, i)].dims;
+  }
+  constexpr graph_counts counts() const {
+    return {nodes.size(),  values.size(), edges.size(), variables.size(),
+            scopes.size(), inputs.size(), losses.size() + regularizers.size()};
+  }
+};
+
+/// The memory of a graph whose tables hold at most C rows.
+template <graph_counts C>
+struct graph_storage {
+  static constexpr int room(int n) { return n > 0 ? n : 1; }
+
+  node_row nodes[room(C.nodes)]{};
+  value_row values[room(C.values)]{};
+  int edges[room(C.edges)]{};
+  variable_row variables[room(C.variables)]{};
+  scope_row scopes[room(C.scopes)]{};
+  int scope_buckets[room(C.scopes)]{};
+  input_row inputs[room(C.inputs)]{};
+  int losses[room(C.losses)]{};
+  int regularizers[room(C.losses)]{};
+  graph_counts size{};
+  int regularizer_count = 0;
+  int batch = 0, output = -1, total_loss = -1;
+  message failure{};
+
+  /// The rows stored so far, with the rest of the capacity free. Only a storage that is not
+  /// const may be written through it.
+  constexpr graph view() const {
+    auto* self = const_cast<graph_storage*>(this);
+    graph g;
+    g.nodes = {self->nodes, size.nodes, C.nodes};
+    g.values = {self->values, size.values, C.values};
+    g.edges = {self->edges, size.edges, C.edges};
+    g.variables = {self->variables, size.variables, C.variables};
+    g.scopes = {self->scopes, size.scopes, C.scopes};
+    g.scope_buckets = {self->scope_buckets, room(C.scopes), room(C.scopes)};
+    g.inputs = {self->inputs, size.inputs, C.inputs};
+    g.losses = {self->losses, size.losses, C.losses};
+    g.regularizers = {self->regularizers, regularizer_count, C.losses};
+    g.batch = batch, g.output = output, g.total_loss = total_loss, g.failure = failure;
+    return g;
+  }
+
+  /// Takes over what a view of this storage came to hold.
+  constexpr void keep(const graph& g) {
+    size = g.counts();
+    size.losses = g.losses.size();
+    regularizer_count = g.regularizers.size();
+    batch = g.batch, output = g.output, total_loss = g.total_loss, failure = g.failure;
+  }
+};
+
+/// Appends every row of `from` to the empty `to`.
+constexpr void copy_graph(const graph& from, graph& to) {
+  for (const auto& row : from.nodes) to.nodes.add(row);
+  for (const auto& row : from.values) to.values.add(row);
+  for (const auto& row : from.edges) to.edges.add(row);
+  for (const auto& row : from.variables) to.variables.add(row);
+  for (const auto& row : from.scopes) to.scopes.add(row);
+  for (const auto& row : from.inputs) to.inputs.add(row);
+  for (const auto& row : from.losses) to.losses.add(row);
+  for (const auto& row : from.regularizers) to.regularizers.add(row);
+  to.batch = from.batch, to.output = from.output, to.total_loss = from.total_loss;
+  to.failure = from.failure;
+}
+
+/// Writes the path of a scope, "vgg_16/conv1/conv1_1".
+template <class Scopes, class Out>
+constexpr void write_scope_path(const Scopes& scopes, int scope, Out& out) {
+  if (scope < 0) return;
+  const scope_row& row = scopes[scope];
+  write_scope_path(scopes, row.parent, out);
+  if (row.leaf.empty()) return;
+  if (!out.empty()) out << "/";
+  out << row.leaf;
+  if (row.suffix >= 0) out << "_" << row.suffix;
+}
+
+constexpr message scope_path(const graph& g, int scope) {
+  message m;
+  write_scope_path(g.scopes, scope, m);
+  return m;
+}
+
+/// The variable with this full name, or -1.
+constexpr int find_variable(const graph& g, std::string_view name) {
+  for (int i = 0; i < g.variables.size(); ++i) {
+    const variable_row& v = g.variables[i];
+    if (!name.ends_with(v.leaf)) continue;
+    message path = scope_path(g, v.scope);
+    if (!path.empty()) path << "/";
+    if ((path << v.leaf).view() == name) return i;
+  }
+  return -1;
+}
+
+/// The value of the end point with this name, or -1.
+constexpr int find_end_point(const graph& g, std::string_view name) {
+  for (int i = 0; i < g.scopes.size(); ++i)
+    if (g.scopes[i].end_point >= 0 && scope_path(g, i).view() == name)
+      return g.scopes[i].end_point;
+  return -1;
+}
+
+constexpr int find_input(const graph& g, std::string_view name) {
+  for (int i = 0; i < g.inputs.size(); ++i)
+    if (g.inputs[i].name == name) return i;
+  return -1;
+}
+
+}  // namespace slim

@@ -1,0 +1,199 @@
+// What is left of a graph at run time: a straight line of kernel calls over one arena.
+#pragma once
+
+#include <cstddef>
+
+#include "count.hpp"
+#include "plan_memory.hpp"
+
+namespace slim {
+
+class cpu_device;
+
+/// A value of the program: its shape at full batch and where it lies.
+struct tensor_row {
+  shape dims{};
+  element type = element::scalar;
+  bool batched = false;
+  placement place{};
+};
+
+/// One kernel call.
+struct step_row {
+  void (*run)(const kernel_call&) = nullptr;
+  attributes a{};
+  int first_input = 0, inputs = 0, first_output = 0, outputs = 0;  ///< into the edges
+  long workspace = -1;                                             ///< bytes into the arena
+  std::string_view op{}, kernel{};
+  int scope = -1;
+  bool backward = false;
+  long multiply_adds = 0;
+};
+
+/// Views of a program's tables.
+struct program {
+  table<step_row> steps;
+  table<tensor_row> tensors;  ///< by the graph's numbers of values
+  table<int> edges;
+  table<variable_row> variables;
+  table<scope_row> scopes;
+  table<input_row> inputs;
+  table<int> losses, regularizers;
+  int batch = 0, output = -1, total_loss = -1;
+  int scalar_bytes = 4;
+  int first_backward_step = 0;
+  long variable_elements = 0;  ///< of the arena of variables, and of gradients
+  memory_plan memory{};
+};
+
+struct program_counts {
+  int steps = 0;
+  graph_counts graph{};
+};
+
+constexpr program_counts count_program(const graph& g) {
+  program_counts c;
+  c.graph = g.counts();
+  for (const node_row& n : g.nodes) c.steps += !n.dead && !n.op->view;
+  return c;
+}
+
+template <program_counts C>
+struct program_storage {
+  static constexpr int room(int n) { return n > 0 ? n : 1; }
+
+  step_row steps[room(C.steps)]{};
+  tensor_row tensors[room(C.graph.values)]{};
+  int edges[room(C.graph.edges)]{};
+  variable_row variables[room(C.graph.variables)]{};
+  scope_row scopes[room(C.graph.scopes)]{};
+  input_row inputs[room(C.graph.inputs)]{};
+  int losses[room(C.graph.losses)]{};
+  int regularizers[room(C.graph.losses)]{};
+  program p{};
+
+  constexpr program view() const {
+    auto* self = const_cast<program_storage*>(this);
+    program v = p;
+    v.steps = {self->steps, p.steps.size(), C.steps};
+    v.tensors = {self->tensors, p.tensors.size(), C.graph.values};
+    v.edges = {self->edges, p.edges.size(), C.graph.edges};
+    v.variables = {self->variables, p.variables.size(), C.graph.variables};
+    v.scopes = {self->scopes, p.scopes.size(), C.graph.scopes};
+    v.inputs = {self->inputs, p.inputs.size(), C.graph.inputs};
+    v.losses = {self->losses, p.losses.size(), C.graph.losses};
+    v.regularizers = {self->regularizers, p.regularizers.size(), C.graph.losses};
+    return v;
+  }
+  /// Keeps sizes and plain members; a stored object may not hold pointers into itself.
+  constexpr void keep(program v) {
+    v.steps = {nullptr, v.steps.size(), 0}, v.tensors = {nullptr, v.tensors.size(), 0};
+    v.edges = {nullptr, v.edges.size(), 0}, v.variables = {nullptr, v.variables.size(), 0};
+    v.scopes = {nullptr, v.scopes.size(), 0}, v.inputs = {nullptr, v.inputs.size(), 0};
+    v.losses = {nullptr, v.losses.size(), 0};
+    v.regularizers = {nullptr, v.regularizers.size(), 0};
+    p = v;
+  }
+};
+
+/// Plans the memory of a graph whose kernels are chosen and writes its program into `p`.
+constexpr void make_program(const graph& g, int scalar_bytes, program& p) {
+  scratch<placement> places(g.values.size(), placement{});
+  scratch<long> workspaces(g.nodes.size(), -1);
+  p.memory = plan_memory(g, scalar_bytes, places.data(), workspaces.data());
+  p.batch = g.batch, p.output = g.output, p.total_loss = g.total_loss;
+  p.scalar_bytes = scalar_bytes;
+  for (int v = 0; v < g.values.size(); ++v)
+    p.tensors.add({g.values[v].dims, g.values[v].type, g.values[v].batched, places[v]});
+  for (int i = 0; i < g.nodes.size(); ++i) {
+    const node_row& n = g.nodes[i];
+    if (n.dead || n.op->view) continue;
+    step_row s;
+    s.run = n.kernel.run, s.a = n.a, s.workspace = workspaces[i];
+    s.first_input = n.first_input, s.inputs = n.inputs;
+    s.first_output = n.first_output, s.outputs = n.outputs;
+    s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope, s.backward = n.backward;
+    if (n.op->multiply_adds != nullptr) s.multiply_adds = n.op->multiply_adds(g, n);
+    if (!n.backward) p.first_backward_step = p.steps.size() + 1;
+    p.steps.add(s);
+  }
+  for (int e : g.edges) p.edges.add(e);
+  for (const auto& row : g.variables) p.variables.add(row);
+  for (const auto& row : g.scopes) p.scopes.add(row);
+  for (const auto& row : g.inputs) p.inputs.add(row);
+  for (int loss : g.losses) p.losses.add(loss);
+  for (int loss : g.regularizers) p.regularizers.add(loss);
+  if (g.variables.size() > 0) {
+    const variable_row& last = g.variables[g.variables.size() - 1];
+    p.variable_elements = graph_builder::aligned_end(last.offset + last.dims.count());
+  }
+}
+
+/// A tensor as a kernel sees it: n images where the program has a batch.
+struct tensor {
+  void* data = nullptr;
+  shape dims{};
+  element type = element::scalar;
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+};
+
+/// What a run of a program works on.
+struct execution {
+  std::byte* arena = nullptr;
+  void* variables = nullptr;
+  void* gradients = nullptr;
+  const void* const* inputs = nullptr;
+  int n = 0;  ///< images in this run, at most the program's batch
+  cpu_device* device = nullptr;
+  unsigned long long random_key = 0;  ///< of this run: seed and step
+};
+
+inline tensor tensor_at(const program& p, const execution& e, int value) {
+  const tensor_row& row = p.tensors[value];
+  tensor t{nullptr, row.dims, row.type};
+  if (row.batched) t.dims.extents[0] = e.n;
+  const auto variable_bytes = [&] { return p.variables[row.place.index].offset * p.scalar_bytes; };
+  switch (row.place.where) {
+    case storage::buffer: t.data = e.arena + row.place.offset; break;
+    case storage::input: t.data = const_cast<void*>(e.inputs[row.place.index]); break;
+    case storage::variable: t.data = static_cast<std::byte*>(e.variables) + variable_bytes(); break;
+    case storage::gradient: t.data = static_cast<std::byte*>(e.gradients) + variable_bytes(); break;
+  }
+  return t;
+}
+
+/// One step of one run: the argument of every kernel.
+class kernel_call {
+ public:
+  kernel_call(const program& p, const step_row& step, const execution& e)
+      : p_(p), step_(step), e_(e) {}
+
+  int inputs() const { return step_.inputs; }
+  int outputs() const { return step_.outputs; }
+  tensor in(int i) const { return tensor_at(p_, e_, p_.edges[step_.first_input + i]); }
+  tensor out(int i = 0) const { return tensor_at(p_, e_, p_.edges[step_.first_output + i]); }
+  const attributes& a() const { return step_.a; }
+  int n() const { return e_.n; }
+  cpu_device& device() const { return *e_.device; }
+  template <class T>
+  T* workspace() const {
+    return reinterpret_cast<T*>(e_.arena + step_.workspace);
+  }
+  unsigned long long random_key() const { return e_.random_key; }
+
+ private:
+  const program& p_;
+  const step_row& step_;
+  const execution& e_;
+};
+
+/// Runs steps [first, last).
+inline void run_steps(const program& p, const execution& e, int first, int last) {
+  for (int i = first; i < last; ++i) p.steps[i].run(kernel_call(p, p.steps[i], e));
+}
+
+}  // namespace slim

@@ -1,0 +1,58 @@
+// What a program does not need is dropped: at inference, ops that only act in training, and
+// everything that neither the output nor a fetched value nor a loss depends on.
+#pragma once
+
+#include "builder.hpp"
+#include "scratch.hpp"
+
+namespace slim {
+
+/// Ops that only act in training become their input.
+constexpr void drop_training_ops(graph& g) {
+  scratch<int> stands_for(g.values.size(), -1);
+  for (int i = 0; i < g.nodes.size(); ++i) {
+    node_row& n = g.nodes[i];
+    for (int k = 0; k < n.inputs; ++k) {
+      int& edge = g.edges[n.first_input + k];
+      if (stands_for[edge] >= 0) edge = stands_for[edge];
+    }
+    if (!n.op->training_only) continue;
+    const int out = g.output_of(n, 0), in = g.input(n, 0);
+    stands_for[out] = in;
+    if (g.values[out].fetched) g.values[in].fetched = true;
+    n.dead = true;
+  }
+  const auto follow = [&](int& value) {
+    if (value >= 0 && stands_for[value] >= 0) value = stands_for[value];
+  };
+  follow(g.output);
+  for (int i = 0; i < g.scopes.size(); ++i) follow(g.scopes[i].end_point);
+}
+
+/// Marks nodes dead that no root needs. Roots: the output, fetched values and, if `with_losses`,
+/// losses, their total and the gradients.
+constexpr void drop_unused(graph& g, bool with_losses) {
+  if (!with_losses) {
+    g.losses = {nullptr, 0, 0};
+    g.regularizers = {nullptr, 0, 0};
+    g.total_loss = -1;
+  }
+  scratch<bool> needed(g.values.size(), false);
+  for (int i = 0; i < g.values.size(); ++i)
+    needed[i] = g.values[i].fetched || (with_losses && g.values[i].where == storage::gradient);
+  if (g.output >= 0) needed[g.output] = true;
+  if (g.total_loss >= 0) needed[g.total_loss] = true;
+  for (int loss : g.losses) needed[loss] = true;
+  for (int loss : g.regularizers) needed[loss] = true;
+  for (int i = g.nodes.size() - 1; i >= 0; --i) {
+    node_row& n = g.nodes[i];
+    if (n.dead) continue;
+    bool used = false;
+    for (int k = 0; k < n.outputs; ++k) used |= needed[g.output_of(n, k)];
+    n.dead = !used;
+    if (!used) continue;
+    for (int k = 0; k < n.inputs; ++k) needed[g.input(n, k)] = true;
+  }
+}
+
+}  // namespace slim

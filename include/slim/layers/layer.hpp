@@ -1,0 +1,147 @@
+// What every layer is made of: a tag that says how it builds itself, and its own options. A
+// user's layer is written the same way:
+//
+//   struct my_tag {
+//     static constexpr std::string_view name = "my_layer", function = "my_layer";
+//     static constexpr std::string_view default_scope = "MyLayer";
+//     static constexpr std::string_view options[] = {"stride"};
+//     template <class... O> ... layer alias, for stack
+//     template <class O, class B> static constexpr int build(B& b, int x);   // returns the output
+//   };
+//   template <auto... Options> struct my_layer : layer<my_tag, constant<Options>...> {};
+#pragma once
+
+#include "../activations.hpp"
+#include "../initializers.hpp"
+#include "../op/dropout.hpp"
+#include "../op/matmul.hpp"
+#include "../op/regularizer.hpp"
+#include "../op/softmax.hpp"
+#include "../regularizers.hpp"
+#include "../scopes.hpp"
+
+namespace slim {
+
+template <class Tag, class... Own>
+struct layer {
+  using own = option_list<Own...>;
+  static constexpr std::string_view function = Tag::function;
+  /// Room for the rows one layer adds; a tag that adds more says so in `needs`.
+  static constexpr graph_counts needs = [] {
+    if constexpr (requires { Tag::needs; })
+      return Tag::needs;
+    else
+      return graph_counts{.nodes = 8, .values = 12, .edges = 32, .variables = 4, .scopes = 2,
+                          .losses = 4};
+  }();
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    using options = concatenate<typename Context::template options<Tag>, own>;
+    if (b.failed()) return -1;
+    opened_scope open(b, options::template get_text<"scope">(), Tag::default_scope);
+    const int outer = b.layer;
+    const std::string_view outer_name = b.layer_name;
+    b.layer = b.scope;
+    b.layer_name = Tag::name;
+    const int y = b.failed() ? -1 : checked<options>(b, x);
+    b.layer = outer;
+    b.layer_name = outer_name;
+    return y;
+  }
+
+ private:
+  template <class Options, class B>
+  static constexpr int checked(B& b, int x) {
+    constexpr std::string_view unknown = unknown_slot<Tag>(own::slots, own::size);
+    if (!unknown.empty()) return b.fail("does not take the option ", unknown);
+    constexpr std::string_view twice = repeated_slot(own::slots, own::size);
+    if (!twice.empty()) return b.fail("the option ", twice, " is given twice");
+    const int scope = b.scope;
+    if (b.g.scopes[scope].layer) return b.fail("a layer with this scope already exists");
+    b.g.scopes[scope].layer = true;
+    const int y = Tag::template build<Options>(b, x);
+    if (b.failed()) return -1;
+    b.g.scopes[scope].end_point = y;
+    b.g.scopes[scope].collection = Options::template get_text<"outputs_collections">();
+    return y;
+  }
+};
+
+/// Creates a variable with its initializer and, unless none, its regularizer.
+template <class B, class Initializer, class Regularizer>
+constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, Initializer,
+                              Regularizer, bool trainable) {
+  using T = typename B::target_type::scalar;
+  const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
+  if constexpr (!is_none<decltype(Regularizer::value)>) {
+    if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
+      return b.fail(Regularizer::value.name, ": ", fault);
+    if (Regularizer::value.active() && !b.failed()) {
+      const int penalty = b.template add<op::regularizer<Regularizer>>({v});
+      if (!b.failed()) b.g.regularizers.add(penalty);
+    }
+  }
+  return v;
+}
+
+/// Applies an activation function, unless it is none.
+template <class Activation, class B>
+constexpr int activate(B& b, int x) {
+  if constexpr (is_none<decltype(Activation::value)>)
+    return x;
+  else
+    return b.template add<op::activation<Activation>>({x});
+}
+
+/// The options that conv2d and fully_connected share: creates biases unless their initializer is
+/// none, adds them, and activates.
+template <class O, class B>
+constexpr int bias_and_activate(B& b, int y, int channels) {
+  constexpr auto initializer = O::template get<"biases_initializer">(biases_initializer{zeros{}});
+  constexpr auto regularizer = O::template get<"biases_regularizer">(biases_regularizer{none});
+  constexpr auto activation = O::template get<"activation_fn">(activation_fn{relu});
+  if constexpr (!is_none<decltype(initializer.value)>) {
+    const int biases = create_variable(b, "biases", {channels}, constant<initializer.value>{},
+                                       constant<regularizer.value>{},
+                                       O::template get<"trainable">(trainable{true}).value);
+    y = b.template add<op::bias_add>({y, biases});
+  }
+  return activate<constant<activation.value>>(b, y);
+}
+
+template <class O, class B>
+constexpr int create_weights(B& b, const shape& dims) {
+  constexpr auto initializer =
+      O::template get<"weights_initializer">(weights_initializer{xavier_initializer{}});
+  constexpr auto regularizer = O::template get<"weights_regularizer">(weights_regularizer{none});
+  return create_variable(b, "weights", dims, constant<initializer.value>{},
+                         constant<regularizer.value>{},
+                         O::template get<"trainable">(trainable{true}).value);
+}
+
+/// A window from kernel_size, stride, padding and rate.
+template <class O>
+constexpr window window_of(stride default_stride, padding default_padding) {
+  constexpr auto kernel = O::template get<"kernel_size">(kernel_size{1});
+  constexpr auto rates = O::template get<"rate">(rate{1});
+  const auto strides = O::template get<"stride">(default_stride);
+  window w;
+  w.kernel_h = kernel.h, w.kernel_w = kernel.w;
+  w.stride_h = strides.h, w.stride_w = strides.w;
+  w.rate_h = rates.h, w.rate_w = rates.w;
+  w.pad = O::template get<"padding">(default_padding);
+  return w;
+}
+
+/// What is wrong with a window's numbers, or "".
+constexpr std::string_view window_fault(const window& w) {
+  if (w.kernel_h < 1 || w.kernel_w < 1) return "kernel_size must be positive";
+  if (w.stride_h < 1 || w.stride_w < 1) return "stride must be positive";
+  if (w.rate_h < 1 || w.rate_w < 1) return "rate must be positive";
+  if ((w.stride_h > 1 || w.stride_w > 1) && (w.rate_h > 1 || w.rate_w > 1))
+    return "stride and rate cannot both be above 1";
+  return {};
+}
+
+}  // namespace slim

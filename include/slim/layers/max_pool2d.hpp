@@ -1,0 +1,37 @@
+// max_pool2d<kernel_size{h, w}, ...>: the maximum of each window, padding as minus infinity.
+//
+// Input [n, h, w, c], output [n, h', w', c]. Defaults as TF-Slim's: stride 2, VALID.
+#pragma once
+
+#include "layer.hpp"
+
+namespace slim {
+
+template <auto... Option>
+struct max_pool2d;
+
+namespace ops {
+struct max_pool2d {
+  static constexpr std::string_view name = "max_pool2d";
+  static constexpr std::string_view function = "max_pool2d";
+  static constexpr std::string_view default_scope = "MaxPool2D";
+  static constexpr std::string_view options[] = {"kernel_size", "stride", "padding",
+                                                 "outputs_collections"};
+  template <auto... Argument>
+  using layer = slim::max_pool2d<Argument...>;
+
+  template <class O, class B>
+  static constexpr int build(B& b, int x) {
+    attributes a;
+    a.win = window_of<O>(stride{2}, padding::valid);
+    if (O::find("kernel_size") < 0) return b.fail("kernel_size is missing");
+    if (const std::string_view fault = window_fault(a.win); !fault.empty()) return b.fail(fault);
+    return b.template add<op::max_pool>({x}, a);
+  }
+};
+}  // namespace ops
+
+template <auto... Option>
+struct max_pool2d : layer<ops::max_pool2d, constant<Option>...> {};
+
+}  // namespace slim

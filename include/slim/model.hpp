@@ -1,0 +1,174 @@
+// A model: a network type on its inputs, with everything that runs it.
+//
+//   using model_t = model<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>>;
+//   model_t m;
+//   m.initialize(1);
+//   auto logits = m.forward(images);          // std::vector<float> of n <= 8 images
+//
+// With labels and a loss among its parts a model also trains:
+//
+//   using trainer_t = model<net_t, input<8, 224, 224, 3>, labels<8>, sparse_softmax_cross_entropy<>>;
+//   float loss = m.backward(images, labels);  // gradients of the total loss
+//   m.update(gradient_descent{0.01});
+#pragma once
+
+#include "compile.hpp"
+#include "kernels/cpu/all.hpp"
+#include "network.hpp"
+#include "optimizers.hpp"
+#include "runner.hpp"
+
+namespace slim {
+
+/// A model's element type, as a part of it: scalar<double>. Default float.
+template <class T>
+struct scalar {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
+                "a model computes in float or double");
+  static constexpr graph_counts needs{};
+  static constexpr bool is_setting = true;
+  using type = T;
+};
+
+namespace detail {
+
+template <class Part>
+constexpr bool is_backend = std::is_same_v<Part, backend::eigen> ||
+                            std::is_same_v<Part, backend::cpu>;
+
+template <class... Part>
+struct settings {
+  using scalar = float;
+  using backend = slim::backend::cpu;
+};
+template <class T, class... Rest>
+struct settings<slim::scalar<T>, Rest...> : settings<Rest...> {
+  using scalar = T;
+};
+template <class... Rest>
+struct settings<backend::eigen, Rest...> : settings<Rest...> {
+  using backend = slim::backend::eigen;
+};
+template <class First, class... Rest>
+struct settings<First, Rest...> : settings<Rest...> {};
+
+template <class... Part>
+using target_of =
+    target<typename settings<Part...>::scalar, typename settings<Part...>::backend>;
+
+}  // namespace detail
+
+/// Net on its parts: inputs, labels, losses, fetch<...>, scalar<T>, backend::eigen. One thread at a
+/// time may use a model.
+template <class Net, class... Part>
+class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
+  using target_type = detail::target_of<Part...>;
+  using facts = network_facts<target_type, Net, Part...>;
+  using lowering = typename facts::lowering;
+  using T = typename target_type::scalar;
+  using inference = detail::compiled<target_type, lowering, false>;
+  using training = detail::compiled<target_type, lowering, true>;
+
+ public:
+  /// Whether there is a loss to differentiate.
+  static constexpr bool trains = facts::lowered().losses.size() > 0;
+
+  /// Bytes of the arena of activations and workspaces of a forward pass at full batch.
+  static constexpr long inference_bytes() { return inference::program_view().memory.bytes; }
+  /// The same of forward and backward.
+  static constexpr long training_bytes() { return training::program_view().memory.bytes; }
+  static constexpr program inference_program() { return inference::program_view(); }
+  static constexpr program training_program() { return training::program_view(); }
+
+  /// On a device of its own, with as many threads as the machine has.
+  model() : model(nullptr) {}
+  /// On a device that outlives it.
+  explicit model(cpu_device& device) : model(&device) {}
+
+  /// Sets every variable by its initializer; equal seeds give equal values.
+  void initialize(std::uint64_t seed = 1) { runner_.initialize(seed); }
+
+  /// The output for n <= batch examples; n follows from the size of the inputs, which are given in
+  /// the order of the model's parts (labels may be left out). The view holds until the next call.
+  /// Throws input_error, with nothing changed, if an input does not fit.
+  template <class... Input>
+  tensor_view<const T> forward(const Input&... inputs) {
+    return runner_.forward({input_data<T>(inputs)...});
+  }
+
+  /// The total loss of n examples and its gradients. Throws as forward does.
+  template <class... Input>
+  T backward(const Input&... inputs) {
+    static_assert(trains, "backward: the model has no loss among its parts");
+    return runner_.backward({input_data<T>(inputs)...});
+  }
+
+  /// One optimizer step with the gradients of the last backward.
+  template <class Optimizer>
+  void update(const Optimizer& optimizer) {
+    static_assert(trains, "update: the model has no loss among its parts");
+    optimizer.update(runner_);
+  }
+
+  /// The seed of dropout and the step its masks are drawn for.
+  void set_random(std::uint64_t seed, std::uint64_t step) { runner_.set_random(seed, step); }
+
+  /// A variable and its gradient, by full name.
+  template <text Name>
+  tensor_view<T> variable() {
+    return runner_.variable(detail::required_variable<lowering, Name>());
+  }
+  template <text Name>
+  tensor_view<T> gradient() {
+    static_assert(trains, "gradient: the model has no loss among its parts");
+    return runner_.gradient(detail::required_variable<lowering, Name>());
+  }
+  tensor_view<T> variable(int i) { return runner_.variable(i); }
+  tensor_view<T> gradient(int i) { return runner_.gradient(i); }
+  std::string variable_name(int i) const { return runner_.name_of(i); }
+
+  /// What the last forward or backward wrote at a fetched end point.
+  template <text Name>
+  tensor_view<const T> fetched() const {
+    constexpr int value = detail::required_end_point<lowering, Name>();
+    static_assert(facts::lowered().values[value].fetched,
+                  "fetched: name the end point in fetch<...> among the model's parts");
+    return runner_.value(value);
+  }
+
+  T total_loss() const { return runner_.total_loss(); }
+  std::span<const T> losses() const { return runner_.losses(); }
+  std::span<const T> regularization_losses() const { return runner_.regularization_losses(); }
+  cpu_device& device() { return runner_.device(); }
+
+ private:
+  explicit model(cpu_device* device)
+      : runner_(device, inference::program_view(), training_or_null()) {}
+
+  static const program* training_or_null() {
+    if constexpr (trains) {
+      static const program p = training::program_view();
+      return &p;
+    } else {
+      return nullptr;
+    }
+  }
+
+  runner<T> runner_;
+};
+
+/// TF-Slim's names for what a backward pass leaves behind.
+template <class Model>
+auto get_total_loss(const Model& m) {
+  return m.total_loss();
+}
+template <class Model>
+auto get_losses(const Model& m) {
+  return m.losses();
+}
+template <class Model>
+auto get_regularization_losses(const Model& m) {
+  return m.regularization_losses();
+}
+
+}  // namespace slim

@@ -1,0 +1,239 @@
+// A network on its inputs: lowered once, checked, counted. Needs no kernels; `model` (model.hpp)
+// adds them.
+#pragma once
+
+#include "graph/count.hpp"
+#include "graph/differentiate.hpp"
+#include "graph/prune.hpp"
+#include "layers/avg_pool2d.hpp"
+#include "layers/bias_add.hpp"
+#include "layers/conv2d.hpp"
+#include "layers/dropout.hpp"
+#include "layers/flatten.hpp"
+#include "layers/fully_connected.hpp"
+#include "layers/max_pool2d.hpp"
+#include "layers/softmax.hpp"
+#include "layers/spatial_squeeze.hpp"
+#include "losses.hpp"
+#include <utility>
+
+namespace slim {
+
+/// An input of a model: its name, element type and shape, the batch first.
+template <text Name, class T, int... Extent>
+struct named_input {
+  static constexpr graph_counts needs{.values = 1, .inputs = 1};
+  static constexpr bool is_input = true;
+
+  template <class B>
+  static constexpr int lower(B& b) {
+    constexpr bool integer = std::is_integral_v<T>;
+    static_assert(integer || std::is_floating_point_v<T>, "an input is of numbers");
+    return b.add_input(static_text<Name>::view(), {Extent...},
+                       integer ? element::int32 : element::scalar);
+  }
+};
+
+/// The images or other data a network starts from, named "inputs".
+template <int... Extent>
+struct input : named_input<"inputs", float, Extent...> {};
+
+/// Class numbers, int [n], named "labels".
+template <int N>
+struct labels : named_input<"labels", int, N> {};
+
+/// A distribution over classes for each example, [n, classes], named "labels".
+template <int N, int Classes>
+struct one_hot_labels : named_input<"labels", float, N, Classes> {};
+
+/// End points a model keeps, so that the caller can read them: `fetch<"vgg_16/pool5">`. Their
+/// kernels then write them, so nothing is fused across.
+template <text... Name>
+struct fetch {
+  static constexpr graph_counts needs{};
+
+  template <class B>
+  static constexpr void lower(B& b) {
+    (mark(b, static_text<Name>::view()), ...);
+  }
+
+ private:
+  static constexpr void mark(graph_builder& b, std::string_view name) {
+    const int value = find_end_point(b.g, name);
+    if (value < 0)
+      b.fail("fetch: there is no end point named ", name);
+    else
+      b.g.values[value].fetched = true;
+  }
+};
+
+/// Every end point is kept.
+struct fetch_all {
+  static constexpr graph_counts needs{};
+
+  template <class B>
+  static constexpr void lower(B& b) {
+    for (const scope_row& s : b.g.scopes)
+      if (s.end_point >= 0) b.g.values[s.end_point].fetched = true;
+  }
+};
+
+/// The error of a network, as the name of a type that does not exist: compilers print it.
+template <text... Message>
+struct network_error;
+
+namespace detail {
+
+template <class Part>
+constexpr bool is_input = requires { Part::is_input; };
+/// The element type or the backend: nothing to lower.
+template <class Part>
+constexpr bool is_setting = requires { Part::is_setting; };
+
+/// Lowers a network and its parts (inputs, losses, fetches) for a target.
+template <class Target, class Net, class... Part>
+constexpr void lower_into(builder<Target>& b) {
+  int x = -1;
+  const auto inputs = [&]<class P>(P*) {
+    if constexpr (is_input<P>) {
+      const int value = P::lower(b);
+      if (x < 0) x = value;
+    }
+  };
+  (inputs(static_cast<Part*>(nullptr)), ...);
+  if (x < 0) b.fail("the network has no input");
+  if (!b.failed()) b.g.output = Net::template lower<no_context>(b, x);
+  const auto others = [&]<class P>(P*) {
+    if constexpr (!is_input<P> && !is_setting<P>)
+      if (!b.failed()) P::lower(b);
+  };
+  (others(static_cast<Part*>(nullptr)), ...);
+}
+
+template <class Target, class Net, class... Part>
+constexpr auto lower_network() {
+  constexpr graph_counts room = needs_of<Net, Part...>();
+  graph_storage<room> storage;
+  graph g = storage.view();
+  builder<Target> b(g);
+  lower_into<Target, Net, Part...>(b);
+  storage.keep(g);
+  return storage;
+}
+
+/// A message cut at blanks into pieces that a compiler prints whole in the name of a type.
+struct message_pieces {
+  int count = 0;
+  int first[message::capacity / 8]{}, last[message::capacity / 8]{};
+};
+constexpr message_pieces cut(const message& m) {
+#ifdef __clang__
+  constexpr int longest = 30;
+#else
+  constexpr int longest = message::capacity;
+#endif
+  message_pieces pieces;
+  for (int from = 0; from < m.size();) {
+    int end = from + longest < m.size() ? from + longest : m.size();
+    if (end < m.size())
+      for (int blank = end; blank > from; --blank)
+        if (m.data()[blank] == ' ') {
+          end = blank;
+          break;
+        }
+    pieces.first[pieces.count] = from;
+    pieces.last[pieces.count++] = end;
+    from = end < m.size() && m.data()[end] == ' ' ? end + 1 : end;
+  }
+  return pieces;
+}
+
+/// Names the incomplete type network_error<"...">, in as many pieces as the compiler needs.
+template <class Lowering, std::size_t... I>
+#ifdef __clang__
+bool  // clang looks at the body last, which keeps its notes short
+#else
+auto  // g++ looks at the body here, so this is the first error
+#endif
+explain(std::index_sequence<I...>) {
+  if constexpr (sizeof...(I) > 0) {
+    constexpr const message& m = Lowering::storage.failure;
+    constexpr message_pieces p = cut(m);
+    [[maybe_unused]] network_error<text<static_cast<std::size_t>(p.last[I] - p.first[I] + 1)>(
+        m.data() + p.first[I], 0)...> error;
+  }
+  return true;
+}
+
+/// One lowering of a network, shared by everything that looks at it. Refuses a wrong network with
+/// a single error that names scope path, layer, shapes and fault.
+template <class Target, class Net, class... Part>
+struct lowering {
+  static constexpr auto storage = lower_network<Target, Net, Part...>();
+
+  static constexpr graph view() { return storage.view(); }
+
+  // The error sits in the body of a function whose address is taken: one error on every compiler,
+  // with no cascade.
+  using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(storage.failure).count)>;
+  static constexpr bool (*explanation)(pieces) = &explain<lowering>;
+  static constexpr bool well_formed = explanation != nullptr && storage.failure.empty();
+};
+
+constexpr shape shape_of_output(const graph& g) {
+  return g.output >= 0 ? g.values[g.output].dims : shape::unknown();
+}
+
+template <class Lowering, text Name>
+constexpr int required_variable() {
+  constexpr int number = find_variable(Lowering::view(), static_text<Name>::view());
+  if constexpr (number < 0) network_error<"there is no variable named", Name> error;
+  return number;
+}
+
+template <class Lowering, text Name>
+constexpr int required_end_point() {
+  constexpr int value = find_end_point(Lowering::view(), static_text<Name>::view());
+  if constexpr (value < 0) network_error<"there is no end point named", Name> error;
+  return value;
+}
+
+}  // namespace detail
+
+/// What can be said of a network on its inputs without running it.
+template <class Target, class Net, class... Part>
+struct network_facts {
+  using lowering = detail::lowering<Target, Net, Part...>;
+  /// The lowered graph; using it refuses a wrong network.
+  static constexpr graph lowered() {
+    return lowering::well_formed ? lowering::view() : graph{};
+  }
+
+  static constexpr int batch = lowered().batch;
+  static constexpr shape output_shape = detail::shape_of_output(lowered());
+  static constexpr int variable_count = lowered().variables.size();
+  /// Elements of all variables.
+  static constexpr long parameter_count = count_parameters(lowered());
+  static constexpr long trainable_parameter_count = count_parameters(lowered(), true);
+  /// Multiply-adds of one forward pass of the whole batch.
+  static constexpr long multiply_adds = count_multiply_adds(lowered());
+  /// Elements the ops of one forward pass write, before any fusion.
+  static constexpr long activation_count = count_activations(lowered());
+
+  /// The shape of an end point, by its full name.
+  template <text Name>
+  static constexpr shape end_point() {
+    return lowering::view().values[detail::required_end_point<lowering, Name>()].dims;
+  }
+  /// The shape of a variable, by its full name.
+  template <text Name>
+  static constexpr shape variable_shape() {
+    return lowering::view().variables[detail::required_variable<lowering, Name>()].dims;
+  }
+};
+
+/// A network on its inputs, checked and counted: network<vgg_16, input<8, 224, 224, 3>>.
+template <class Net, class... Part>
+struct network : network_facts<target<float, backend::none>, Net, Part...> {};
+
+}  // namespace slim

@@ -1,0 +1,209 @@
+// Convolution over images [n, h, w, c] with weights [kernel_h, kernel_w, c, k]: cross-correlation,
+// as in TensorFlow. The fused node carries bias, activation and 2x2 max pooling.
+#pragma once
+
+#include "../graph/fuse.hpp"
+#include "activation.hpp"
+#include "bias_add.hpp"
+#include "pool.hpp"
+
+namespace slim {
+
+/// No activation.
+struct identity_function {
+  static constexpr std::string_view name = "identity";
+  template <class T>
+  constexpr T operator()(T x) const {
+    return x;
+  }
+  template <class T>
+  constexpr T gradient(T) const {
+    return T(1);
+  }
+  friend constexpr bool operator==(identity_function, identity_function) = default;
+};
+using no_activation = constant<identity_function{}>;
+
+namespace op {
+
+/// (dy, w) -> the gradient of a convolution's input; its shape is a.dims.
+struct convolution_backward_data {
+  static constexpr std::string_view name = "convolution_backward_data";
+
+  static constexpr void infer(inference& s) { s.out(s.node.a.dims, true); }
+  static constexpr long multiply_adds(const graph& g, const node_row& n) {
+    return g.input_shape(n, 0).leading() * g.input_shape(n, 1).count();
+  }
+  /// Takes the gradient of the activation before it along.
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f) {
+    return fuse_activation_gradient(b, f, name);
+  }
+  template <class B>
+  static constexpr int fuse_activation_gradient(B& b, fusion& f, std::string_view root) {
+    const node_row& n = b.g.nodes[f.node];
+    const int user = f.next(f.node);
+    if (user < 0 || b.g.nodes[user].op->as_epilogue == nullptr) return -1;
+    const op_info* fused = b.g.nodes[user].op->as_epilogue(root, b.training);
+    if (fused == nullptr || b.g.input(b.g.nodes[user], 1) != b.g.output_of(n, 0)) return -1;
+    const int dy = b.g.input(n, 0), w = b.g.input(n, 1);
+    const int saved = b.g.input(b.g.nodes[user], 0);
+    if (!f.supported(user, *fused, {dy, w, saved}, n.a)) return -1;
+    f.merge({f.node, user}, user, *fused, {dy, w, saved}, attributes(n.a));
+    return user;
+  }
+};
+
+/// (dy, w, s) -> the data gradient times the derivative of the activation whose output is s.
+template <class A>
+struct convolution_backward_data_activation {
+  static constexpr std::string_view name = "convolution_backward_data+activation";
+
+  static constexpr void infer(inference& s) { s.out(s.node.a.dims, true); }
+  static constexpr long multiply_adds(const graph& g, const node_row& n) {
+    return convolution_backward_data::multiply_adds(g, n);
+  }
+};
+
+/// (x, dy) -> the gradient of the weights, whose shape is a.dims, and with a.integer 1 that of
+/// the biases, [k].
+struct convolution_backward_filter {
+  static constexpr std::string_view name = "convolution_backward_filter";
+
+  static constexpr void infer(inference& s) {
+    s.out(s.node.a.dims, false);
+    if (s.node.a.integer == 1) s.out(shape{s.node.a.dims.back()}, false);
+  }
+  static constexpr long multiply_adds(const graph& g, const node_row& n) {
+    return g.input_shape(n, 1).leading() * n.a.dims.count();
+  }
+};
+
+namespace detail {
+
+/// Gives the gradients of a contraction Op over (x, w[, biases]) whose output's gradient is dy.
+template <class Data, class Filter, class B>
+constexpr void give_contraction_gradients(B& b, gradient_of& g, int dy) {
+  attributes a = g.node.a;
+  const bool bias = g.node.inputs > 2 && g.wanted(2);
+  if (g.wanted(1) || bias) {
+    a.dims = g.in_shape(1);
+    a.integer = bias ? 1 : 0;
+    const int dw = b.template add<Filter>({g.in(0), dy}, a);
+    if (b.failed()) return;
+    const node_row& filter = b.g.nodes[b.g.nodes.size() - 1];
+    const int db = bias ? b.g.output_of(filter, 1) : -1;
+    if (g.wanted(1)) g.give(1, dw);
+    if (bias) g.give(2, db);
+  }
+  if (!g.wanted(0)) return;
+  a.dims = g.in_shape(0);
+  a.integer = 0;
+  g.give(0, b.template add<Data>({dy, g.in(1)}, a));
+}
+
+/// Fuses a contraction with the bias and the activation that follow; `pool` also with max pooling.
+template <template <class> class Fused, class B>
+constexpr int fuse_contraction(B& b, fusion& f, std::string_view root, bool pool) {
+  graph& g = b.g;
+  const attributes a = g.nodes[f.node].a;
+  const int x = g.input(g.nodes[f.node], 0), w = g.input(g.nodes[f.node], 1);
+  int last = f.node, bias_node = -1, act_node = -1, bias = -1;
+  if (const int next = f.next(last, &B::template info<bias_add>()); next >= 0) {
+    bias_node = last = next;
+    bias = g.input(g.nodes[next], 1);
+  }
+  const op_info* fused = &B::template info<Fused<no_activation>>();
+  if (const int next = f.next(last); next >= 0 && g.nodes[next].op->as_epilogue != nullptr)
+    if (const op_info* with = g.nodes[next].op->as_epilogue(root, b.training)) {
+      fused = with;
+      act_node = last = next;
+    }
+  const auto merge = [&](int end, const attributes& options) {
+    const bool fits = bias < 0 ? f.supported(end, *fused, {x, w}, options)
+                               : f.supported(end, *fused, {x, w, bias}, options);
+    if (!fits) return false;
+    if (bias < 0)
+      f.merge({f.node, act_node, last}, end, *fused, {x, w}, options);
+    else
+      f.merge({f.node, bias_node, act_node, last}, end, *fused, {x, w, bias}, options);
+    return true;
+  };
+  if (pool)
+    if (const int next = f.next(last, &B::template info<max_pool>()); next >= 0) {
+      attributes with_pool = a;
+      with_pool.integer = 1;
+      if (halves(g.nodes[next].a.win) && merge(next, with_pool)) return next;
+    }
+  if (last == f.node || !merge(last, a)) return -1;
+  return last;
+}
+
+}  // namespace detail
+
+/// (x, w[, biases]) -> activation(convolution + biases), with a.integer 1 max-pooled 2x2. In
+/// training a pooled node also outputs which element of each window won (a byte, 0 to 3).
+template <class A>
+struct fused_convolution {
+  static constexpr std::string_view name = "fused_convolution";
+  using function = std::remove_cvref_t<decltype(A::value)>;
+
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  static constexpr long multiply_adds(const graph& g, const node_row& n) {
+    return long{g.input_shape(n, 0)[0]} * n.a.win.out_h * n.a.win.out_w *
+           g.input_shape(n, 1).count();
+  }
+
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    int dy = g.incoming();
+    if (g.node.a.integer == 1)
+      dy = unpooled(b, g, dy);
+    else if (!std::is_same_v<A, no_activation>)
+      dy = b.template add<activation_backward<A>>({g.out(), dy});
+    detail::give_contraction_gradients<convolution_backward_data, convolution_backward_filter>(
+        b, g, dy);
+  }
+
+ private:
+  template <class B>
+  static constexpr int unpooled(B& b, gradient_of& g, int dy) {
+    value_row winners = b.g.values[g.out()];
+    winners.type = element::byte;
+    winners.differentiable = winners.fetched = false;
+    const int argmax = b.add_output(g.number, winners);
+    attributes a;
+    const shape& pooled = b.g.values[g.out()].dims;
+    a.dims = {pooled[0], g.node.a.win.out_h, g.node.a.win.out_w, pooled[3]};
+    return b.template add<max_pool_activation_backward<A>>({g.out(), argmax, dy}, a);
+  }
+};
+
+/// (x, w) -> the convolution, with a.win the window.
+struct convolution {
+  static constexpr std::string_view name = "convolution";
+
+  static constexpr void infer(inference& s) {
+    const shape &x = s.in(0), &w = s.in(1);
+    if (x.rank != 4) return s.fail("needs images [n,h,w,c], not ", x);
+    s.win() = placed(s.win(), x[1], x[2]);
+    if (s.win().out_h < 1 || s.win().out_w < 1)
+      return s.fail(s.win(), " exceeds its input ", x[1], "x", x[2], "x", x[3]);
+    s.out({x[0], s.win().out_h, s.win().out_w, w[3]}, s.batched(0));
+  }
+  static constexpr long multiply_adds(const graph& g, const node_row& n) {
+    return g.output_shape(n, 0).leading() * g.input_shape(n, 1).count();
+  }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    detail::give_contraction_gradients<convolution_backward_data, convolution_backward_filter>(
+        b, g, g.incoming());
+  }
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f) {
+    return detail::fuse_contraction<fused_convolution>(b, f, name, true);
+  }
+};
+
+}  // namespace op
+}  // namespace slim

@@ -1,0 +1,70 @@
+// Sums, copies, reshapes and constants.
+#pragma once
+
+#include "../graph/builder.hpp"
+
+namespace slim {
+
+/// A value as a type: how ops carry options that are the user's own, such as an activation.
+template <auto V>
+struct constant {
+  using type = decltype(V);
+  static constexpr auto value = V;
+};
+
+namespace op {
+
+/// (a, b) -> a + b, of equal shapes.
+struct add {
+  static constexpr std::string_view name = "add";
+  static constexpr int in_place = 0;
+
+  static constexpr void infer(inference& s) {
+    if (!(s.in(0) == s.in(1))) return s.fail("cannot add ", s.in(0), " and ", s.in(1));
+    s.out(s.in(0), s.batched(0));
+  }
+  template <class B>
+  static constexpr void gradient(B&, gradient_of& g) {
+    for (int i = 0; i < 2; ++i)
+      if (g.wanted(i)) g.give(i, g.incoming());
+  }
+};
+
+/// a -> a, in memory of its own.
+struct copy {
+  static constexpr std::string_view name = "copy";
+
+  static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
+  template <class B>
+  static constexpr void gradient(B&, gradient_of& g) {
+    g.give(0, g.incoming());
+  }
+};
+
+/// () -> 1, a scalar: where differentiation starts.
+struct one {
+  static constexpr std::string_view name = "one";
+
+  static constexpr void infer(inference& s) { s.out(shape{}, false); }
+};
+
+/// a -> a under the shape a.dims: no kernel runs.
+struct reshape {
+  static constexpr std::string_view name = "reshape";
+  static constexpr bool view = true;
+
+  static constexpr void infer(inference& s) {
+    const shape& to = s.node.a.dims;
+    if (to.count() != s.in(0).count()) return s.fail("cannot reshape ", s.in(0), " to ", to);
+    s.out(to, s.batched(0));
+  }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    attributes a;
+    a.dims = g.in_shape(0);
+    g.give(0, b.template add<reshape>({g.incoming()}, a));
+  }
+};
+
+}  // namespace op
+}  // namespace slim

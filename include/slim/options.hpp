@@ -1,0 +1,184 @@
+// Options of layers: values that read like keyword arguments, in any order. Each is an aggregate
+// (so that every compiler can print it back) with the name of its slot.
+#pragma once
+
+#include <boost/hana/at.hpp>
+#include <boost/hana/tuple.hpp>
+#include <boost/hana/type.hpp>
+#include <type_traits>
+
+#include "op/elementwise.hpp"
+
+namespace slim {
+
+namespace hana = boost::hana;
+
+/// The explicit "no such thing": beats a value from an arg_scope.
+struct none_t {
+  friend constexpr bool operator==(none_t, none_t) = default;
+};
+inline constexpr none_t none{};
+
+template <class T>
+constexpr bool is_none = std::is_same_v<std::remove_cvref_t<T>, none_t>;
+
+struct num_outputs {
+  static constexpr std::string_view slot = "num_outputs";
+  int value;
+};
+struct kernel_size {
+  static constexpr std::string_view slot = "kernel_size";
+  int h = 1, w = h;
+};
+struct stride {
+  static constexpr std::string_view slot = "stride";
+  int h = 1, w = h;
+};
+struct rate {
+  static constexpr std::string_view slot = "rate";
+  int h = 1, w = h;
+};
+template <class F>
+struct activation_fn {
+  static constexpr std::string_view slot = "activation_fn";
+  F value;
+};
+template <class F>
+activation_fn(F) -> activation_fn<F>;
+template <class F>
+struct weights_initializer {
+  static constexpr std::string_view slot = "weights_initializer";
+  F value;
+};
+template <class F>
+weights_initializer(F) -> weights_initializer<F>;
+template <class F>
+struct biases_initializer {
+  static constexpr std::string_view slot = "biases_initializer";
+  F value;
+};
+template <class F>
+biases_initializer(F) -> biases_initializer<F>;
+template <class F>
+struct weights_regularizer {
+  static constexpr std::string_view slot = "weights_regularizer";
+  F value;
+};
+template <class F>
+weights_regularizer(F) -> weights_regularizer<F>;
+template <class F>
+struct biases_regularizer {
+  static constexpr std::string_view slot = "biases_regularizer";
+  F value;
+};
+template <class F>
+biases_regularizer(F) -> biases_regularizer<F>;
+struct keep_prob {
+  static constexpr std::string_view slot = "keep_prob";
+  double value;
+};
+struct is_training {
+  static constexpr std::string_view slot = "is_training";
+  bool value;
+};
+struct trainable {
+  static constexpr std::string_view slot = "trainable";
+  bool value;
+};
+template <std::size_t N>
+struct scope {
+  static constexpr std::string_view slot = "scope";
+  char value[N];
+};
+template <std::size_t N>
+scope(const char (&)[N]) -> scope<N>;
+template <std::size_t N>
+struct outputs_collections {
+  static constexpr std::string_view slot = "outputs_collections";
+  char value[N];
+};
+template <std::size_t N>
+outputs_collections(const char (&)[N]) -> outputs_collections<N>;
+
+/// The slot an option fills. An option that cannot say so itself specialises this.
+template <class Option>
+constexpr std::string_view slot_of = Option::slot;
+template <>
+inline constexpr std::string_view slot_of<padding> = "padding";
+
+/// The characters of an option such as scope{"conv1"}, in static storage.
+template <std::size_t N>
+constexpr std::string_view view_of(const char (&characters)[N]) {
+  return {characters, N - 1};
+}
+
+/// A list of options, each a `constant`; where a slot is filled twice the last one counts.
+template <class... Constant>
+struct option_list {
+  static constexpr int size = sizeof...(Constant);
+  static constexpr std::string_view slots[sizeof...(Constant) + 1] = {
+      slot_of<std::remove_cvref_t<decltype(Constant::value)>>..., {}};
+
+  static constexpr int find(std::string_view slot) {
+    for (int i = size - 1; i >= 0; --i)
+      if (slots[i] == slot) return i;
+    return -1;
+  }
+
+  /// The value that fills `Slot`, or else `fallback`; their types may differ.
+  template <text Slot, class Default>
+  static constexpr auto get(Default fallback) {
+    constexpr int index = find(static_text<Slot>::view());
+    if constexpr (index < 0)
+      return fallback;
+    else
+      return at<index>::value;
+  }
+  /// The characters that fill `Slot`, or "".
+  template <text Slot>
+  static constexpr std::string_view get_text() {
+    constexpr int index = find(static_text<Slot>::view());
+    if constexpr (index < 0)
+      return {};
+    else
+      return view_of(at<index>::value.value);
+  }
+
+ private:
+  template <int I>
+  using at = typename std::remove_cvref_t<decltype(hana::at_c<I>(
+      hana::tuple_t<Constant...>))>::type;
+};
+
+namespace detail {
+template <class A, class B>
+struct concatenated;
+template <class... A, class... B>
+struct concatenated<option_list<A...>, option_list<B...>> {
+  using type = option_list<A..., B...>;
+};
+}  // namespace detail
+
+template <class A, class B>
+using concatenate = typename detail::concatenated<A, B>::type;
+
+/// The first slot of `given` that an op's `options` do not list, or "".
+template <class Tag>
+constexpr std::string_view unknown_slot(const std::string_view* given, int count) {
+  for (int i = 0; i < count; ++i) {
+    bool known = given[i] == "scope";
+    for (std::string_view option : Tag::options) known |= option == given[i];
+    if (!known) return given[i];
+  }
+  return {};
+}
+
+/// The first slot that is filled twice, or "".
+constexpr std::string_view repeated_slot(const std::string_view* given, int count) {
+  for (int i = 0; i < count; ++i)
+    for (int k = 0; k < i; ++k)
+      if (given[i] == given[k]) return given[i];
+  return {};
+}
+
+}  // namespace slim

@@ -1,0 +1,142 @@
+// How VGG networks see a photograph: TF-Slim models' vgg_preprocessing, evaluation.
+//
+// Resize so that the smaller side is resize_side, crop the centre, subtract the mean colour.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "slim/image.hpp"
+
+namespace slim {
+
+/// The mean R, G and B of the images VGG was trained on.
+inline constexpr std::array<float, 3> vgg_means{123.68f, 116.779f, 103.939f};
+
+struct image_extent {
+  int height = 0;
+  int width = 0;
+  friend bool operator==(const image_extent&, const image_extent&) = default;
+};
+
+/// The extent with the smaller side equal to resize_side and the same aspect ratio, in float32 and
+/// with halves rounded to even, as TF-Slim's models do.  Throws image_error if anything is not
+/// positive or the result is past 2^30.
+inline image_extent vgg_resized_extent(int height, int width, int resize_side) {
+  if (height <= 0 || width <= 0 || resize_side <= 0) {
+    throw image_error("vgg_resized_extent: extents must be positive");
+  }
+  const auto h = static_cast<float>(height), w = static_cast<float>(width);
+  const float scale = static_cast<float>(resize_side) / (h > w ? w : h);
+  const float new_height = std::nearbyint(h * scale), new_width = std::nearbyint(w * scale);
+  if (std::max(new_height, new_width) > 0x1p30f) {
+    throw image_error("vgg_resized_extent: the resized image is too large");
+  }
+  return {static_cast<int>(new_height), static_cast<int>(new_width)};
+}
+
+namespace detail {
+
+/// Where one output coordinate lies between two input coordinates.
+struct bilinear_tap {
+  std::size_t lower = 0;
+  std::size_t upper = 0;
+  float lerp = 0;  // weight of upper
+};
+
+/// The taps of output coordinates [first, first + count) of an axis resized from `in` to `out`, by
+/// tf.compat.v1.image.resize_bilinear's rule: no aligned corners, no half-pixel centres.
+inline std::vector<bilinear_tap> bilinear_taps(int in, int out, int first, int count) {
+  const float scale = static_cast<float>(in) / static_cast<float>(out);
+  std::vector<bilinear_tap> taps;
+  taps.reserve(static_cast<std::size_t>(count));
+  for (int i = first; i < first + count; ++i) {
+    const float at = static_cast<float>(i) * scale;
+    const float below = std::floor(at);
+    const int lower = std::min(static_cast<int>(below), in - 1);
+    const int upper = std::min(static_cast<int>(std::ceil(at)), in - 1);
+    taps.push_back({static_cast<std::size_t>(lower), static_cast<std::size_t>(upper), at - below});
+  }
+  return taps;
+}
+
+inline std::string extent_text(int height, int width) {
+  return std::to_string(height) + "x" + std::to_string(width);
+}
+
+/// Throws unless the image holds what it says and the crop fits the resized image.
+inline void check_vgg_crop(const image& in, image_extent resized, int height, int width,
+                           std::size_t out_size) {
+  const auto values = [](int h, int w) {
+    return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * 3;
+  };
+  const std::string who = "vgg_preprocess_for_eval: ";
+  if (in.pixels.size() != values(in.height, in.width)) {
+    throw image_error(who + "a " + extent_text(in.height, in.width) + " image holds " +
+                      std::to_string(in.pixels.size()) + " values");
+  }
+  if (height <= 0 || width <= 0 || height > resized.height || width > resized.width) {
+    throw image_error(who + "crop " + extent_text(height, width) +
+                      " does not fit the resized image " +
+                      extent_text(resized.height, resized.width));
+  }
+  if (out_size != values(height, width)) {
+    throw image_error(who + "output holds " + std::to_string(out_size) + " values, not " +
+                      extent_text(height, width) + "x3");
+  }
+}
+
+}  // namespace detail
+
+/// Writes the network's view of an image to out: [output_height, output_width, 3] floats, colour
+/// minus means.  Only the cropped part is resized.  Throws image_error if the crop does not fit the
+/// resized image or out has another size; out is then untouched.
+inline void vgg_preprocess_for_eval(const image& in, int output_height, int output_width,
+                                    int resize_side, std::span<float> out,
+                                    const std::array<float, 3>& means = vgg_means) {
+  const image_extent resized = vgg_resized_extent(in.height, in.width, resize_side);
+  detail::check_vgg_crop(in, resized, output_height, output_width, out.size());
+  const auto rows = detail::bilinear_taps(in.height, resized.height,
+                                          (resized.height - output_height) / 2, output_height);
+  const auto columns = detail::bilinear_taps(in.width, resized.width,
+                                             (resized.width - output_width) / 2, output_width);
+  const std::size_t stride = static_cast<std::size_t>(in.width) * 3;
+  float* next = out.data();
+  for (const detail::bilinear_tap& y : rows) {
+    const std::uint8_t* first_row = &in.pixels[y.lower * stride];
+    const std::uint8_t* second_row = &in.pixels[y.upper * stride];
+    for (const detail::bilinear_tap& x : columns) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        const auto mix = [&](const std::uint8_t* row) {
+          const float left = row[x.lower * 3 + c], right = row[x.upper * 3 + c];
+          return left + (right - left) * x.lerp;
+        };
+        const float top = mix(first_row), bottom = mix(second_row);
+        *next++ = top + (bottom - top) * y.lerp - means[c];
+      }
+    }
+  }
+}
+
+/// The same as a new vector.
+inline std::vector<float> vgg_preprocess_for_eval(const image& in, int output_height,
+                                                  int output_width, int resize_side = 256,
+                                                  const std::array<float, 3>& means = vgg_means) {
+  // Sizes are checked before this allocates.
+  const image_extent resized = vgg_resized_extent(in.height, in.width, resize_side);
+  const bool fits = output_height > 0 && output_width > 0 && output_height <= resized.height &&
+                    output_width <= resized.width;
+  std::vector<float> out(fits ? std::size_t{3} * static_cast<std::size_t>(output_height) *
+                                    static_cast<std::size_t>(output_width)
+                              : 0);
+  vgg_preprocess_for_eval(in, output_height, output_width, resize_side, out, means);
+  return out;
+}
+
+}  // namespace slim

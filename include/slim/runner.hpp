@@ -1,0 +1,225 @@
+// Runs programs: owns the arenas of one model and checks what it is given. Knows nothing of the
+// types the network was spelled with, so it compiles once an element type.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device.hpp"
+#include "error.hpp"
+#include "graph/program.hpp"
+#include "initializers.hpp"
+#include "memory.hpp"
+
+namespace slim {
+
+/// An input that does not fit the model: too many images, a wrong label.
+struct input_error : error {
+  using error::error;
+};
+
+/// Data the caller lends to a model for one call.
+template <class T>
+class input_data {
+ public:
+  input_data(std::span<const T> data) : data_(data.data()), count_(data.size()) {}
+  input_data(const std::vector<T>& data) : input_data(std::span<const T>(data)) {}
+  input_data(std::span<const int> data)
+      : data_(data.data()), count_(data.size()), type_(element::int32) {}
+  input_data(const std::vector<int>& data) : input_data(std::span<const int>(data)) {}
+
+  const void* data() const { return data_; }
+  long count() const { return static_cast<long>(count_); }
+  element type() const { return type_; }
+
+ private:
+  const void* data_;
+  std::size_t count_;
+  element type_ = element::scalar;
+};
+
+/// Elements in memory that belongs to a model, with their shape.
+template <class T>
+struct tensor_view {
+  T* data = nullptr;
+  shape dims{};
+
+  std::span<T> span() const { return {data, static_cast<std::size_t>(dims.count())}; }
+  T* begin() const { return data; }
+  T* end() const { return data + dims.count(); }
+  T& operator[](long i) const { return data[i]; }
+};
+
+/// The arenas and programs of one model.
+template <class T>
+class runner {
+ public:
+  /// `training` may be null: then there is nothing to differentiate.
+  runner(cpu_device* device, const program& inference, const program* training)
+      : own_device_(device == nullptr ? std::make_unique<cpu_device>() : nullptr),
+        device_(device == nullptr ? own_device_.get() : device),
+        inference_(inference),
+        training_(training == nullptr ? inference : *training),
+        trains_(training != nullptr),
+        variables_(bytes(inference.variable_elements)),
+        gradients_(trains_ ? bytes(inference.variable_elements) : 0),
+        arena_(static_cast<std::size_t>(
+            std::max(inference.memory.bytes, training_.memory.bytes))),
+        losses_(static_cast<std::size_t>(training_.losses.size())),
+        regularization_(static_cast<std::size_t>(training_.regularizers.size())),
+        bound_(static_cast<std::size_t>(inference.inputs.size())) {}
+
+  cpu_device& device() { return *device_; }
+
+  /// Fills every variable by its initializer, as a function of the seed and the variable's name.
+  void initialize(std::uint64_t seed) {
+    for (int v = 0; v < inference_.variables.size(); ++v) {
+      const variable_row& row = inference_.variables[v];
+      const std::uint64_t key = random_at(seed, hash_text(name_of(v)));
+      const long count = row.dims.count(), shard = 1 << 16;
+      T* data = variable(v).data;
+      device_->parallel(static_cast<int>((count + shard - 1) / shard), [&](int task, int) {
+        const long first = task * shard;
+        row.hooks->fill(data, first, std::min(first + shard, count), row.dims, key);
+      });
+    }
+  }
+
+  tensor_view<T> variable(int v) { return at(variables_, v); }
+  tensor_view<T> gradient(int v) { return at(gradients_, v); }
+  std::string name_of(int v) const {
+    const variable_row& row = inference_.variables[v];
+    message path;
+    write_scope_path(inference_.scopes, row.scope, path);
+    if (!path.empty()) path << "/";
+    return std::string((path << row.leaf).view());
+  }
+  /// All variables, or gradients, as one flat range.
+  std::span<T> flat_variables() { return flat(variables_); }
+  std::span<T> flat_gradients() { return flat(gradients_); }
+
+  /// Runs the inference program on n images; returns the output of the images given.
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs) {
+    const execution run = start(inference_, inputs);
+    run_steps(inference_, run, 0, inference_.steps.size());
+    return value(inference_.output);
+  }
+
+  /// Runs the training program: losses and gradients. Variables stay as they are.
+  T backward(std::initializer_list<input_data<T>> inputs) {
+    const execution run = start(training_, inputs);
+    run_steps(training_, run, 0, training_.steps.size());
+    for (int i = 0; i < training_.losses.size(); ++i)
+      losses_[static_cast<std::size_t>(i)] = *value(training_.losses[i]).data;
+    for (int i = 0; i < training_.regularizers.size(); ++i)
+      regularization_[static_cast<std::size_t>(i)] = *value(training_.regularizers[i]).data;
+    return total_loss_ = *value(training_.total_loss).data;
+  }
+
+  T total_loss() const { return total_loss_; }
+  std::span<const T> losses() const { return losses_; }
+  std::span<const T> regularization_losses() const { return regularization_; }
+
+  /// The seed of dropout and the step it is drawn for.
+  void set_random(std::uint64_t seed, std::uint64_t step) { random_key_ = random_at(seed, step); }
+
+  /// A value of the program that ran last.
+  tensor_view<const T> value(int v) const {
+    const tensor t = tensor_at(*last_, execution_, v);
+    return {t.as<const T>(), t.dims};
+  }
+  /// Whether the last run's program wrote this value to memory.
+  bool written(int v) const {
+    const placement& place = last_->tensors[v].place;
+    return place.where != storage::buffer || place.offset >= 0;
+  }
+
+ private:
+  static std::size_t bytes(long elements) { return static_cast<std::size_t>(elements) * sizeof(T); }
+  tensor_view<T> at(aligned_buffer& arena, int v) {
+    const variable_row& row = inference_.variables[v];
+    return {reinterpret_cast<T*>(arena.data()) + row.offset, row.dims};
+  }
+  std::span<T> flat(aligned_buffer& arena) {
+    return {reinterpret_cast<T*>(arena.data()), arena.size() / sizeof(T)};
+  }
+
+  execution start(const program& p, std::initializer_list<input_data<T>> inputs) {
+    const int n = bind(p, inputs);
+    last_ = &p;
+    execution_ = {arena_.data(), variables_.data(), gradients_.data(), bound_.data(),
+                  n,             device_,           random_key_};
+    return execution_;
+  }
+
+  /// Checks every input against the program; nothing has run or changed when it throws.
+  int bind(const program& p, std::initializer_list<input_data<T>> inputs) {
+    int i = 0, n = 0;
+    for (const input_data<T>& data : inputs) {
+      if (i >= p.inputs.size())
+        throw input_error("the model has " + std::to_string(p.inputs.size()) + " inputs, " +
+                          std::to_string(inputs.size()) + " were given");
+      check(p, i, data, n);
+      bound_[static_cast<std::size_t>(i++)] = data.data();
+    }
+    for (; i < p.inputs.size(); ++i)
+      if (needed(p, i))
+        throw input_error("input " + std::string(p.inputs[i].name) + " was not given");
+    return n;
+  }
+
+  static void check(const program& p, int i, const input_data<T>& data, int& n) {
+    const tensor_row& row = p.tensors[p.inputs[i].value];
+    const std::string name = "input " + std::string(p.inputs[i].name);
+    if (data.type() != row.type)
+      throw input_error(name + " must hold " +
+                        (row.type == element::int32 ? "ints" : "numbers of the model's type"));
+    const long each = row.dims.count() / row.dims[0];
+    if (data.count() == 0 || data.count() % each != 0)
+      throw input_error(name + ": " + std::to_string(data.count()) +
+                        " elements are not a whole number of examples of " + std::to_string(each));
+    const long given = data.count() / each;
+    if (given > p.batch)
+      throw input_error(name + ": " + std::to_string(given) + " examples exceed the batch of " +
+                        std::to_string(p.batch));
+    if (i > 0 && given != n)
+      throw input_error(name + " has " + std::to_string(given) + " examples, " +
+                        std::string(p.inputs[0].name) + " has " + std::to_string(n));
+    n = static_cast<int>(given);
+    if (row.type == element::int32) check_range(p.inputs[i], data);
+  }
+
+  static void check_range(const input_row& input, const input_data<T>& data) {
+    const int* values = static_cast<const int*>(data.data());
+    for (long k = 0; k < data.count() && input.index_limit > 0; ++k)
+      if (values[k] < 0 || values[k] >= input.index_limit)
+        throw input_error("input " + std::string(input.name) + "[" + std::to_string(k) + "] = " +
+                          std::to_string(values[k]) + " is not in [0, " +
+                          std::to_string(input.index_limit) + ")");
+  }
+
+  static bool needed(const program& p, int input) {
+    for (const step_row& s : p.steps)
+      for (int k = 0; k < s.inputs; ++k) {
+        const placement& place = p.tensors[p.edges[s.first_input + k]].place;
+        if (place.where == storage::input && place.index == input) return true;
+      }
+    return false;
+  }
+
+  std::unique_ptr<cpu_device> own_device_;
+  cpu_device* device_;
+  program inference_, training_;
+  bool trains_;
+  aligned_buffer variables_, gradients_, arena_;
+  std::vector<T> losses_, regularization_;
+  std::vector<const void*> bound_;
+  T total_loss_ = 0;
+  std::uint64_t random_key_ = 0;
+  const program* last_ = &inference_;
+  execution execution_{};
+};
+
+}  // namespace slim

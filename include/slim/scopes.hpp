@@ -1,0 +1,94 @@
+// Variable scopes, nets, and TF-Slim's repeat and stack with their unrolled names.
+#pragma once
+
+#include "arg_scope.hpp"
+
+namespace slim {
+
+/// Opens a scope for as long as it lives.
+class opened_scope {
+ public:
+  constexpr opened_scope(graph_builder& b, std::string_view given, std::string_view fallback)
+      : b_(b), outer_(b.scope) {
+    if (given.empty() && fallback.empty() && b.forced_leaf.empty()) return;
+    b.enter_named(given, fallback);
+  }
+  constexpr ~opened_scope() { b_.scope = outer_; }
+  opened_scope(const opened_scope&) = delete;
+  opened_scope& operator=(const opened_scope&) = delete;
+
+ private:
+  graph_builder& b_;
+  int outer_;
+};
+
+/// Layers inside a variable scope.
+template <text Name, class... Entry>
+struct variable_scope {
+  static constexpr graph_counts needs = needs_of<Entry...>() + graph_counts{.scopes = 1};
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    opened_scope open(b, static_text<Name>::view(), {});
+    return in_order<Context, Entry...>::lower(b, x);
+  }
+};
+
+/// A network: layers under its own scope. Derive a struct from it to give the network a name that
+/// compilers print shortly: `struct vgg_16 : net<"vgg_16", ...> {};`
+template <text Name, class... Entry>
+struct net : variable_scope<Name, Entry...> {};
+
+/// repeat<3, conv2d<256, kernel_size{3}>, "conv3">: the layer N times, under the scopes
+/// conv3/conv3_1 to conv3/conv3_3. Without a name: Repeat/convolution2d_1, as TF-Slim has it.
+template <int N, class Layer, text Scope = "">
+struct repeat {
+  static_assert(N >= 0, "repeat: the number of repetitions is negative");
+  static constexpr graph_counts needs = N * Layer::needs + graph_counts{.scopes = 1};
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    constexpr std::string_view name = static_text<Scope>::view();
+    if (N == 0) return x;
+    opened_scope open(b, name, "Repeat");
+    for (int i = 1; i <= N && !b.failed(); ++i) {
+      b.forced_leaf = name.empty() ? Layer::function : name;
+      b.forced_suffix = i;
+      x = Layer::template lower<Context>(b, x);
+    }
+    return b.failed() ? -1 : x;
+  }
+};
+
+/// The arguments of one layer of a stack.
+template <auto... Argument>
+struct args {
+  template <class Tag>
+  using layer = typename Tag::template layer<Argument...>;
+};
+
+/// stack<ops::conv2d, "core", args<32, kernel_size{3}>, args<32, kernel_size{1}>>: the op once for
+/// each list of arguments, under the scopes core/core_1, core/core_2, ...
+template <class Tag, text Scope, class... Args>
+struct stack {
+  static constexpr graph_counts needs =
+      needs_of<typename Args::template layer<Tag>...>() + graph_counts{.scopes = 1};
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    constexpr std::string_view name = static_text<Scope>::view();
+    if (sizeof...(Args) == 0) return x;
+    opened_scope open(b, name, "Stack");
+    using function = int (*)(B&, int);
+    constexpr function layers[] = {
+        &Args::template layer<Tag>::template lower<Context, B>..., nullptr};
+    for (int i = 0; layers[i] != nullptr && !b.failed(); ++i) {
+      b.forced_leaf = name.empty() ? Tag::function : name;
+      b.forced_suffix = i + 1;
+      x = layers[i](b, x);
+    }
+    return b.failed() ? -1 : x;
+  }
+};
+
+}  // namespace slim

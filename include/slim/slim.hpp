@@ -1,0 +1,6 @@
+// All of slim's core: layers, nets, losses, optimizers, models and the kernels of the CPU.
+#pragma once
+
+#include "model.hpp"
+#include "nets/vgg.hpp"
+#include "report.hpp"

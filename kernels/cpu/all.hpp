@@ -1,0 +1,16 @@
+// Which kernel each op runs on the CPU: the ones of this folder, else the Eigen expression.
+#pragma once
+
+#include "../eigen/all.hpp"
+#include "contraction.hpp"
+#include "elementwise.hpp"
+#include "pool.hpp"
+#include "softmax.hpp"
+
+namespace slim {
+
+/// An op without a kernel here runs on its reference.
+template <class Op, class T>
+struct kernel_of<Op, T, backend::cpu> : kernel_of<Op, T, backend::eigen> {};
+
+}  // namespace slim

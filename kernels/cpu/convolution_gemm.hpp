@@ -1,0 +1,218 @@
+#pragma once
+
+// Convolutions of any shape as products of matrices, the patches of the image being gathered as they
+// are multiplied (Chellapilla et al. 2006, "High performance convolutional neural networks for
+// document processing"). All tensors are row-major: x [n, h, w, c], w [kernel_h, kernel_w, c, k],
+// y [n, out_h, out_w, k]. Results are the same bits for any number of threads.
+
+#include <cstddef>
+
+#include <slim/convolution_shape.hpp>
+#include <slim/device.hpp>
+#include <slim/kernels/cpu/gemm.hpp>
+
+namespace slim::cpu {
+
+namespace detail {
+
+// Walks the elements [column, column + columns) of a patch by taps: f(tap_row, tap_column,
+// channel, count, offset), where offset counts from `column`.
+template <class F>
+void for_each_run(int kernel_w, int channels, int column, int columns, F&& f) {
+  int tap = column / channels, channel = column % channels;
+  for (int offset = 0; offset < columns; ++tap, channel = 0) {
+    const int count = std::min(channels - channel, columns - offset);
+    f(tap / kernel_w, tap % kernel_w, channel, count, offset);
+    offset += count;
+  }
+}
+
+// The matrix [n * out_h * out_w, patch] of the input's patches.
+template <class T>
+struct patches_operand {
+  const convolution_shape& s;
+  const T* x;
+  const T* end = x + std::size_t(s.input_pixels()) * s.c;
+
+  void rows(T* to, std::ptrdiff_t step, int row, int rows, int column, int columns) const {
+    int j = row % s.out_w, i = row / s.out_w % s.out_h, image = row / s.out_w / s.out_h;
+    const bool narrow = s.rate_w == 1 && s.c < width<T> && column == 0 && columns == s.patch();
+    for (int r = 0; r < rows; ++r, to += step) {
+      const int top = i * s.stride_h - s.pad_top, left = j * s.stride_w - s.pad_left;
+      const T* picture = x + std::ptrdiff_t(image) * s.h * s.w * s.c;
+      if (narrow && left >= 0 && left + s.kernel_w <= s.w) {
+        copy_bands(to, picture, top, left);
+      } else {
+        copy_runs(to, picture, top, left, column, columns);
+      }
+      if (++j < s.out_w) continue;
+      j = 0;
+      if (++i < s.out_h) continue;
+      i = 0;
+      ++image;
+    }
+  }
+
+  // With few channels: a row of the whole patch at a time, which is contiguous in the image.
+  void copy_bands(T* to, const T* picture, int top, int left) const {
+    const int band = s.kernel_w * s.c;
+    for (int a = 0; a < s.kernel_h; ++a, to += band) {
+      const int i = top + a * s.rate_h;
+      if (i < 0 || i >= s.h) {
+        clear_row(to, band);
+      } else {
+        copy_row(to, picture + (std::ptrdiff_t(i) * s.w + left) * s.c, band, end);
+      }
+    }
+  }
+
+  void copy_runs(T* to, const T* picture, int top, int left, int column, int columns) const {
+    for_each_run(s.kernel_w, s.c, column, columns,
+                 [&](int a, int b, int channel, int count, int offset) {
+                   const int i = top + a * s.rate_h, j = left + b * s.rate_w;
+                   if (i < 0 || i >= s.h || j < 0 || j >= s.w) {
+                     clear_row(to + offset, count);
+                   } else {
+                     const T* from = picture + (std::ptrdiff_t(i) * s.w + j) * s.c + channel;
+                     copy_row(to + offset, from, count, end);
+                   }
+                 });
+  }
+};
+
+// The matrix [n * h * w, kernel_h * kernel_w * k]: for each input pixel, the output gradients it
+// had a part in, by tap; zero where the stride skips it.
+template <class T>
+struct gradient_patches_operand {
+  const convolution_shape& s;
+  const T* dy;
+  const T* end = dy + std::size_t(s.output_pixels()) * s.k;
+
+  // The output coordinate that reads `input` by this tap, or -1.
+  static int reader(int input, int pad, int tap, int rate, int stride, int extent) {
+    const int at = input + pad - tap * rate;
+    return at < 0 || at % stride != 0 || at / stride >= extent ? -1 : at / stride;
+  }
+
+  void rows(T* to, std::ptrdiff_t step, int row, int rows, int column, int columns) const {
+    for (int r = 0; r < rows; ++r, to += step) {
+      const int pixel = row + r;
+      const int j = pixel % s.w, i = pixel / s.w % s.h, image = pixel / s.w / s.h;
+      const T* picture = dy + std::ptrdiff_t(image) * s.out_h * s.out_w * s.k;
+      for_each_run(s.kernel_w, s.k, column, columns,
+                   [&](int a, int b, int channel, int count, int offset) {
+                     const int p = reader(i, s.pad_top, a, s.rate_h, s.stride_h, s.out_h);
+                     const int q = reader(j, s.pad_left, b, s.rate_w, s.stride_w, s.out_w);
+                     if (p < 0 || q < 0) {
+                       clear_row(to + offset, count);
+                     } else {
+                       const T* from = picture + (std::ptrdiff_t(p) * s.out_w + q) * s.k + channel;
+                       copy_row(to + offset, from, count, end);
+                     }
+                   });
+    }
+  }
+};
+
+// The weights as the right operand [kernel_h * kernel_w * k, c] of the data gradient.
+template <class T>
+struct transposed_weights_operand {
+  const convolution_shape& s;
+  const T* w;
+
+  void panel(T* to, int row, int rows, int column, int columns) const {
+    if (columns < tile_columns<T>) std::fill(to, to + rows * tile_columns<T>, T(0));
+    for_each_run(1, s.k, row, rows, [&](int tap, int, int channel, int count, int offset) {
+      transpose(to + offset * tile_columns<T>, tile_columns<T>,
+                w + (std::ptrdiff_t(tap) * s.c + column) * s.k + channel, s.k, count, columns);
+    });
+  }
+};
+
+// Finishes a row of outputs: y = Act(product + bias).
+template <class Act, class T>
+struct bias_and_activate {
+  const T* bias;  // nullable
+  T* y;
+  int k;
+
+  void operator()(int row, int column, const T* values, int count) const {
+    T* to = y + std::ptrdiff_t(row) * k + column;
+    for_each_vec<T>(count, [&](int i, int elements) {
+      vec<T> sum = load_some(values + i, elements);
+      if (bias != nullptr) sum += load_some(bias + column + i, elements);
+      store_some(activate<Act>(sum), to + i, elements);
+    });
+  }
+};
+
+// Finishes a row of a data gradient: dx = product, or Act::backward(product, y_previous).
+template <class Act, class T>
+struct activation_gradient {
+  const T* y_previous;  // nullable
+  T* dx;
+  int c;
+
+  void operator()(int row, int column, const T* values, int count) const {
+    const std::ptrdiff_t offset = std::ptrdiff_t(row) * c + column;
+    for_each_vec<T>(count, [&](int i, int elements) {
+      vec<T> sum = load_some(values + i, elements);
+      if (y_previous != nullptr) {
+        sum = activate_backward<Act>(sum, load_some(y_previous + offset + i, elements));
+      }
+      store_some(sum, dx + offset + i, elements);
+    });
+  }
+};
+
+}  // namespace detail
+
+/// Elements of T that gemm_convolution_forward needs as workspace.
+template <class T>
+constexpr std::size_t gemm_convolution_forward_workspace(const convolution_shape& s) {
+  return gemm_workspace<T>(s.k, s.patch());
+}
+
+/// y = Act(convolution(x, w) + bias); bias [k] may be null.
+template <class Act, class T>
+void gemm_convolution_forward(const convolution_shape& s, const T* x, const T* w, const T* bias,
+                              T* y, T* workspace, cpu_device& device) {
+  gemm(s.output_pixels(), s.k, s.patch(), detail::patches_operand<T>{s, x},
+       matrix_operand<T>{w, s.k, w + s.weights()}, detail::bias_and_activate<Act, T>{bias, y, s.k},
+       workspace, device);
+}
+
+/// Elements of T that gemm_convolution_backward_data needs as workspace.
+template <class T>
+constexpr std::size_t gemm_convolution_backward_data_workspace(const convolution_shape& s) {
+  return gemm_workspace<T>(s.c, s.kernel_h * s.kernel_w * s.k);
+}
+
+/// dx = the gradient of the convolution (of shape s) to its input, given dy [n, out_h, out_w, k].
+/// If y_previous (shaped like x: the output of the activation Act that made x) is not null,
+/// dx = Act::backward(dx, y_previous).
+template <class Act, class T>
+void gemm_convolution_backward_data(const convolution_shape& s, const T* dy, const T* w,
+                                    const T* y_previous, T* dx, T* workspace, cpu_device& device) {
+  gemm(s.input_pixels(), s.c, s.kernel_h * s.kernel_w * s.k,
+       detail::gradient_patches_operand<T>{s, dy}, detail::transposed_weights_operand<T>{s, w},
+       detail::activation_gradient<Act, T>{y_previous, dx, s.c}, workspace, device);
+}
+
+/// Elements of T that gemm_convolution_backward_filter needs as workspace.
+template <class T>
+constexpr std::size_t gemm_convolution_backward_filter_workspace(const convolution_shape& s) {
+  return gemm_transposed_workspace<T>(s.patch(), s.k, s.output_pixels());
+}
+
+/// dw [kernel_h, kernel_w, c, k] = the gradient to the weights, db [k] (nullable) = the sum of dy
+/// over n, out_h, out_w. The pixels are summed in shards whose number depends on the shape only.
+template <class T>
+void gemm_convolution_backward_filter(const convolution_shape& s, const T* x, const T* dy, T* dw,
+                                      T* db, T* workspace, cpu_device& device) {
+  gemm_transposed(s.patch(), s.k, s.output_pixels(), detail::patches_operand<T>{s, x},
+                  matrix_operand<T>{dy, s.k, dy + std::size_t(s.output_pixels()) * s.k}, dw, db,
+                  workspace, device);
+}
+
+}  // namespace slim::cpu

@@ -1,0 +1,75 @@
+#pragma once
+
+// Fully connected layers: activations a [m, k], weights w [k, n], outputs c [m, n], all row-major.
+// With few rows (m <= dense_stream_rows) the time is that of reading the weights from memory, so they
+// are streamed once, without packing (dense_stream.hpp); with more the packed product of gemm.hpp
+// is used. Results are the same bits for any number of threads.
+
+#include <cstddef>
+
+#include <slim/device.hpp>
+#include <slim/kernels/cpu/convolution_gemm.hpp>
+#include <slim/kernels/cpu/dense_stream.hpp>
+#include <slim/kernels/cpu/gemm.hpp>
+
+namespace slim::cpu {
+
+/// Elements of T that dense_forward needs as workspace.
+template <class T>
+constexpr std::size_t dense_forward_workspace(int m, int k, int n) {
+  return m <= dense_stream_rows ? detail::stream_plan{k, n}.partial_size(m)
+                                : gemm_workspace<T>(n, k);
+}
+
+/// c = Act(a * w + bias); bias [n] may be null.
+template <class Act, class T>
+void dense_forward(int m, int k, int n, const T* a, const T* w, const T* bias, T* c, T* workspace,
+                   cpu_device& device) {
+  const detail::bias_and_activate<Act, T> finish{bias, c, n};
+  if (m <= dense_stream_rows) {
+    detail::stream_forward(m, k, n, a, w, finish, workspace, device);
+  } else {
+    gemm(m, n, k, matrix_operand<T>{a, k, a + std::size_t(m) * k},
+         matrix_operand<T>{w, n, w + std::size_t(k) * n}, finish, workspace, device);
+  }
+}
+
+/// Elements of T that dense_backward_data needs as workspace.
+template <class T>
+constexpr std::size_t dense_backward_data_workspace(int m, int k, int n) {
+  return m <= dense_stream_rows ? 0 : gemm_workspace<T>(k, n);
+}
+
+/// da [m, k] = dc * transpose(w). If a_activation (shaped like a: the output of the activation Act
+/// that made a) is not null, da = Act::backward(da, a_activation).
+template <class Act, class T>
+void dense_backward_data(int m, int k, int n, const T* dc, const T* w, const T* a_activation, T* da,
+                         T* workspace, cpu_device& device) {
+  const detail::activation_gradient<Act, T> finish{a_activation, da, k};
+  if (m <= dense_stream_rows) {
+    detail::stream_backward_data(m, k, n, dc, w, finish, device);
+  } else {
+    gemm(m, k, n, matrix_operand<T>{dc, n, dc + std::size_t(m) * n}, transposed_operand<T>{w, n},
+         finish, workspace, device);
+  }
+}
+
+/// Elements of T that dense_backward_filter needs as workspace.
+template <class T>
+constexpr std::size_t dense_backward_filter_workspace(int m, int k, int n) {
+  return m <= dense_stream_rows ? 0 : gemm_transposed_workspace<T>(k, n, m);
+}
+
+/// dw [k, n] = transpose(a) * dc; db [n] (nullable) = the sum of dc over its rows.
+template <class T>
+void dense_backward_filter(int m, int k, int n, const T* a, const T* dc, T* dw, T* db, T* workspace,
+                           cpu_device& device) {
+  if (m <= dense_stream_rows) {
+    detail::stream_backward_filter(m, k, n, a, dc, dw, db, device);
+  } else {
+    gemm_transposed(k, n, m, matrix_operand<T>{a, k, a + std::size_t(m) * k},
+                    matrix_operand<T>{dc, n, dc + std::size_t(m) * n}, dw, db, workspace, device);
+  }
+}
+
+}  // namespace slim::cpu

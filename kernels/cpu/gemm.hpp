@@ -1,0 +1,293 @@
+#pragma once
+
+// Products of matrices that need not exist: both operands come from functors that copy parts of
+// them (a matrix, its transpose, the patches of an image), and finished rows go to another functor.
+// The blocking follows Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+//
+// An operand is an object with
+//   void rows(T* to, ptrdiff_t step, int row, int rows, int column, int columns)
+//     to[i * step + j] = operand(row + i, column + j); may write a register's width beyond each row
+//   void panel(T* to, int row, int rows, int column, int columns)
+//     the same with step = tile_columns and zeros in the columns up to it (right operands only).
+
+#include <cstddef>
+
+#include <slim/device.hpp>
+#include <slim/kernels/cpu/simd.hpp>
+
+namespace slim::cpu {
+
+/// A micro-kernel holds a tile of tile_rows x 2 registers of the product.
+inline constexpr int tile_rows = vector_registers >= 32 ? 8 : vector_registers >= 16 ? 6 : 2;
+template <class T>
+inline constexpr int tile_columns = 2 * width<T>;
+
+/// Rows of a tile whose left operand is stored transposed: they have to divide a register.
+template <class T>
+inline constexpr int transposed_tile_rows = std::min(vector_registers >= 32 ? 8 : 4, width<T>);
+
+/// c[rows, tile_columns] (+)= a[rows, depth] * b[depth, tile_columns], where
+/// a(i, j) = a[j / chunk * chunk_step + i * row_step + j % chunk] and b(i, j) = b[i * b_step + j].
+template <int rows, int chunk, int row_step, class T>
+void multiply_tile(int depth, const T* a, std::ptrdiff_t chunk_step, const T* b,
+                   std::ptrdiff_t b_step, T* c, std::ptrdiff_t c_step, bool accumulate) {
+  constexpr int w = width<T>;
+  vec<T> sum[rows][2];
+  unroll<rows>([&](auto i) { sum[i][0] = sum[i][1] = vec<T>::zero(); });
+  for (int begin = 0; begin < depth; begin += chunk, a += chunk_step) {
+    const int end = chunk == 1 ? 1 : std::min(chunk, depth - begin);
+    for (int j = 0; j < end; ++j, b += b_step) {
+      const vec<T> b0 = vec<T>::loadu(b), b1 = vec<T>::loadu(b + w);
+      unroll<rows>([&](auto i) {
+        const vec<T> x = vec<T>::broadcast(a + i * row_step + j);
+        sum[i][0] = multiply_add(x, b0, sum[i][0]);
+        sum[i][1] = multiply_add(x, b1, sum[i][1]);
+      });
+    }
+  }
+  if (accumulate) {
+    unroll<rows>([&](auto i) {
+      sum[i][0] += vec<T>::loadu(c + i * c_step);
+      sum[i][1] += vec<T>::loadu(c + i * c_step + w);
+    });
+  }
+  unroll<rows>([&](auto i) {
+    sum[i][0].storeu(c + i * c_step);
+    sum[i][1].storeu(c + i * c_step + w);
+  });
+}
+
+/// A matrix in memory as an operand: element (i, j) is data[i * step + j]; `end` is the end of what
+/// may be read.
+template <class T>
+struct matrix_operand {
+  const T* data;
+  std::ptrdiff_t step;
+  const T* end;
+
+  void rows(T* to, std::ptrdiff_t to_step, int row, int rows, int column, int columns) const {
+    const T* from = data + row * step + column;
+    for (int i = 0; i < rows; ++i) copy_row(to + i * to_step, from + i * step, columns, end);
+  }
+
+  void panel(T* to, int row, int rows, int column, int columns) const {
+    constexpr int step_to = tile_columns<T>;
+    for (int i = 0; i < rows; ++i, to += step_to) {
+      const T* from = data + (row + i) * step + column;
+      if (columns == step_to) {
+        vec<T>::loadu(from).storeu(to);
+        vec<T>::loadu(from + width<T>).storeu(to + width<T>);
+      } else {
+        std::fill(std::copy(from, from + columns, to), to + step_to, T(0));
+      }
+    }
+  }
+};
+
+/// The transpose of a matrix in memory as a right operand: element (i, j) is data[j * step + i].
+template <class T>
+struct transposed_operand {
+  const T* data;
+  std::ptrdiff_t step;
+
+  void panel(T* to, int row, int rows, int column, int columns) const {
+    if (columns < tile_columns<T>) std::fill(to, to + rows * tile_columns<T>, T(0));
+    transpose(to, tile_columns<T>, data + column * step + row, step, rows, columns);
+  }
+};
+
+namespace detail {
+
+inline constexpr int gemm_depth = 256;              // inner extent that is multiplied at a time
+inline constexpr int gemm_rows = 8 * tile_rows;     // of the product that a task computes
+inline constexpr int gemm_columns = 512;            // at most; a multiple of any tile_columns
+inline constexpr int reduce_depth = 128;
+inline constexpr int reduce_rows = 256;
+inline constexpr int reduce_tasks = 32;             // as many shards as it takes to get these
+inline constexpr int reduce_shard = 512;            // inner extent that is worth a shard
+
+// Columns a task computes: fewer if there would be too few tasks to share.
+template <class T>
+constexpr int gemm_task_columns(int m, int n) {
+  int columns = std::min(gemm_columns, round_up(n, tile_columns<T>));
+  while (columns > tile_columns<T> && divide_up(m, gemm_rows) * divide_up(n, columns) < 16) {
+    columns = round_up(columns / 2, tile_columns<T>);
+  }
+  return columns;
+}
+
+template <class T, class B>
+void pack_panels(int n, int k, const B& b, T* packed, cpu_device& device) {
+  const int panels = divide_up(n, tile_columns<T>), blocks = divide_up(k, gemm_depth);
+  device.parallel(panels * blocks, [&](int task, int) {
+    const int column = task / blocks * tile_columns<T>, row = task % blocks * gemm_depth;
+    T* to = packed + std::ptrdiff_t(column) * k + row * tile_columns<T>;
+    b.panel(to, row, std::min(gemm_depth, k - row), column, std::min(tile_columns<T>, n - column));
+  });
+}
+
+}  // namespace detail
+
+/// Elements of T that gemm needs as workspace.
+template <class T>
+constexpr std::size_t gemm_workspace(int n, int k) {
+  return std::size_t(round_up(n, tile_columns<T>)) * std::size_t(k);
+}
+
+/// c[m, n] = a[m, k] * b[k, n]. When a row's segment is finished,
+/// finish(row, column, const T* values, int count) is called with it.
+template <class T, class A, class B, class Finish>
+void gemm(int m, int n, int k, const A& a, const B& b, const Finish& finish, T* workspace,
+          cpu_device& device) {
+  using namespace detail;
+  constexpr int a_step = gemm_depth + width<T>;
+  pack_panels(n, k, b, workspace, device);
+  const int columns = gemm_task_columns<T>(m, n), blocks = divide_up(n, columns);
+  device.parallel(divide_up(m, gemm_rows) * blocks, [&](int task, int worker) {
+    const int row = task / blocks * gemm_rows, rows = std::min(gemm_rows, m - row);
+    const int column = task % blocks * columns, column_end = std::min(n, column + columns);
+    T* left = reinterpret_cast<T*>(device.scratch(worker));
+    T* product = left + gemm_rows * a_step;
+    for (int inner = 0; inner < k; inner += gemm_depth) {
+      const int depth = std::min(gemm_depth, k - inner);
+      a.rows(left, a_step, row, rows, inner, depth);
+      for (int j = column; j < column_end; j += tile_columns<T>) {
+        const T* right = workspace + std::ptrdiff_t(j) * k + inner * tile_columns<T>;
+        for (int i = 0; i < rows; i += tile_rows) {
+          multiply_tile<tile_rows, gemm_depth, a_step>(depth, left + i * a_step, 0, right,
+                                                       tile_columns<T>,
+                                                       product + i * columns + j - column, columns,
+                                                       inner > 0);
+        }
+      }
+    }
+    for (int i = 0; i < rows; ++i) {
+      finish(row + i, column, product + i * columns, column_end - column);
+    }
+  });
+}
+
+namespace detail {
+
+// How gemm_transposed divides its work; depends on the extents only.
+template <class T>
+struct reduce_plan {
+  int m, n, k;
+  int row_blocks = divide_up(m, reduce_rows);
+  int column_blocks = divide_up(n, gemm_columns);
+  int shards = std::max(1, std::min(divide_up(reduce_tasks, row_blocks * column_blocks),
+                                    k / reduce_shard));
+  int shard_depth = round_up(divide_up(k, shards), reduce_depth);
+
+  // A shard's partial product, then its partial column sums.
+  constexpr std::size_t shard_size() const {
+    return round_up_size(std::size_t(m) * n + n, line<T>);
+  }
+};
+
+// One task's part of the product: rows x columns of one shard.
+struct reduce_part {
+  int row, rows, column, columns, begin, end;
+};
+
+template <class T>
+void add_rows(const T* rows, int count, T* sum) {
+  vec<T> s0 = vec<T>::loadu(sum), s1 = vec<T>::loadu(sum + width<T>);
+  for (int i = 0; i < count; ++i, rows += tile_columns<T>) {
+    s0 += vec<T>::loadu(rows);
+    s1 += vec<T>::loadu(rows + width<T>);
+  }
+  s0.storeu(sum);
+  s1.storeu(sum + width<T>);
+}
+
+// product[rows, step] = the part's rows and columns, sums[columns] = its right operand's columns.
+template <class T, class A, class B>
+void reduce_shard_part(const reduce_part& part, const A& a, const B& b, T* scratch, T* product,
+                       int step, T* sums) {
+  constexpr int a_step = reduce_rows + width<T>, tile = transposed_tile_rows<T>;
+  T* left = scratch;
+  T* right = left + reduce_depth * a_step;
+  if (sums != nullptr) std::fill(sums, sums + step, T(0));
+  for (int inner = part.begin; inner < part.end; inner += reduce_depth) {
+    const int depth = std::min(reduce_depth, part.end - inner);
+    a.rows(left, a_step, inner, depth, part.row, part.rows);
+    for (int j = 0; j < part.columns; j += tile_columns<T>) {
+      b.panel(right, inner, depth, part.column + j, std::min(tile_columns<T>, part.columns - j));
+      if (sums != nullptr) add_rows(right, depth, sums + j);
+      for (int i = 0; i < part.rows; i += tile) {
+        multiply_tile<tile, 1, 1>(depth, left + i, a_step, right, tile_columns<T>,
+                                  product + i * step + j, step, inner > part.begin);
+      }
+    }
+  }
+}
+
+// to[size] = the shards' partial results, added up in order.
+template <class T>
+void combine_shards(const T* partial, std::size_t shard_step, int shards, T* to, std::size_t size,
+                    cpu_device& device) {
+  constexpr int block = 4096;
+  device.parallel(int((size + block - 1) / block), [&](int task, int) {
+    const std::size_t begin = std::size_t(task) * block;
+    for_each_vec<T>(int(std::min<std::size_t>(block, size - begin)), [&](int i, int count) {
+      vec<T> sum = load_some(partial + begin + i, count);
+      for (int shard = 1; shard < shards; ++shard) {
+        sum += load_some(partial + std::size_t(shard) * shard_step + begin + i, count);
+      }
+      store_some(sum, to + begin + i, count);
+    });
+  });
+}
+
+}  // namespace detail
+
+/// Elements of T that gemm_transposed needs as workspace.
+template <class T>
+constexpr std::size_t gemm_transposed_workspace(int m, int n, int k) {
+  const detail::reduce_plan<T> plan{m, n, k};
+  return plan.shards == 1 ? 0 : std::size_t(plan.shards) * plan.shard_size();
+}
+
+/// c[m, n] = transpose(a)[m, k] * b[k, n] with a large inner extent k, which is divided into shards;
+/// column_sums[n] (nullable) = the sums of b's columns. A is given as the operand [k, m].
+template <class T, class A, class B>
+void gemm_transposed(int m, int n, int k, const A& a, const B& b, T* c, T* column_sums,
+                     T* workspace, cpu_device& device) {
+  using namespace detail;
+  const reduce_plan<T> plan{m, n, k};
+  const int blocks = plan.row_blocks * plan.column_blocks;
+  const bool whole = plan.shards == 1;
+  device.parallel(plan.shards * blocks, [&](int task, int worker) {
+    const int shard = task / blocks, block = task % blocks;
+    const int row = block / plan.column_blocks * reduce_rows;
+    const int column = block % plan.column_blocks * gemm_columns;
+    const reduce_part part{row, std::min(reduce_rows, m - row), column,
+                           std::min(gemm_columns, n - column), shard * plan.shard_depth,
+                           std::min(k, (shard + 1) * plan.shard_depth)};
+    const int step = round_up(part.columns, tile_columns<T>);
+    T* product = reinterpret_cast<T*>(device.scratch(worker));
+    T* sums = product + reduce_rows * step;
+    const bool sum_here = row == 0 && column_sums != nullptr;
+    if (part.begin >= part.end) std::fill(product, product + part.rows * step + step, T(0));
+    reduce_shard_part(part, a, b, sums + step, product, step, sum_here ? sums : nullptr);
+    T* partial = workspace + std::size_t(shard) * plan.shard_size();
+    T* to = whole ? c : partial;
+    for (int i = 0; i < part.rows; ++i) {
+      std::copy(product + i * step, product + i * step + part.columns,
+                to + std::size_t(row + i) * n + column);
+    }
+    if (sum_here) {
+      std::copy(sums, sums + part.columns,
+                (whole ? column_sums : partial + std::size_t(m) * n) + column);
+    }
+  });
+  if (whole) return;
+  combine_shards(workspace, plan.shard_size(), plan.shards, c, std::size_t(m) * n, device);
+  if (column_sums != nullptr) {
+    combine_shards(workspace + std::size_t(m) * n, plan.shard_size(), plan.shards, column_sums,
+                   std::size_t(n), device);
+  }
+}
+
+}  // namespace slim::cpu

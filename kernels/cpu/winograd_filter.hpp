@@ -1,0 +1,229 @@
+#pragma once
+
+// The gradient of a 3 x 3 convolution to its weights by Winograd's minimal filtering, transposed:
+//   dw = G^T [sum over tiles of (B^T d B) * (A dy A^T)] G,
+// after Lavin & Gray 2015, arXiv:1509.09308. Each plane of the sum is a product of matrices
+// [c, tiles] * [tiles, k]. Results are the same bits for any number of threads.
+
+#include <cassert>
+
+#include <slim/kernels/cpu/winograd_tiles.hpp>
+
+namespace slim::cpu {
+
+namespace detail {
+
+// The transformed inputs V are laid out [plane][c / width][tile][width], the transformed gradients Z
+// [plane][k / panel][tile][panel]. Depends on the extents only.
+template <int M, class T>
+struct winograd_filter_plan {
+  static constexpr int planes = winograd<M>::planes;
+  static constexpr int panel = tile_columns<T>;
+  static constexpr int group = 16;      // tiles that a task transforms
+  static constexpr int channels = 128;  // at most, that a task transforms
+  static constexpr int depth = 256;     // tiles that a micro-kernel sums
+  static constexpr int max_rows = 4608 / planes / 32 * 32;
+  static constexpr std::size_t shared_bytes = std::size_t{24} << 20;
+  static constexpr int min_tiles = 256;
+
+  int tiles, c, k;
+  int max_tiles = std::max(min_tiles, int(shared_bytes / (sizeof(T) * planes * std::size_t(c + k))) /
+                                          group * group);
+  int super_blocks = divide_up(tiles, max_tiles);
+  int super_tiles = round_up(divide_up(tiles, super_blocks), group);
+  std::ptrdiff_t v_plane = std::ptrdiff_t(super_tiles) * c + line<T>;
+  std::ptrdiff_t z_plane = std::ptrdiff_t(super_tiles) * k + line<T>;
+  int groups = super_tiles / group;
+  int c_blocks = divide_up(c, channels), k_blocks = divide_up(k, channels);
+
+  // Rows of the product that a task computes: fewer if there would be too few tasks to share.
+  int rows = c >= 16 * max_rows || divide_up(c, max_rows) * (k / panel) >= 8
+                 ? std::min(max_rows, c)
+                 : panel;
+  int row_blocks = divide_up(c, rows), panels = k / panel;
+  std::ptrdiff_t sum_plane = std::ptrdiff_t(rows) * panel + line<T>;
+  std::ptrdiff_t sum_size = planes * sum_plane;
+
+  constexpr winograd_filter_plan(const convolution_shape& s)
+      : tiles(tile_grid<M>(s).tiles()), c(s.c), k(s.k) {}
+
+  // With several super-blocks the sums live in the workspace, else in scratch.
+  constexpr bool keeps_sums() const { return super_blocks > 1; }
+  constexpr std::size_t sums() const {
+    return keeps_sums() ? std::size_t(row_blocks) * panels * std::size_t(sum_size) : 0;
+  }
+  // For as many tiles as a super-block of this or a smaller batch may have.
+  constexpr std::size_t workspace() const {
+    const int most = std::min(max_tiles, round_up(tiles, group));
+    return std::size_t(planes) * (std::size_t(most) * (c + k) + 2 * line<T>) +
+           std::size_t(most / group) * k + sums();
+  }
+};
+
+template <int M, class T>
+class winograd_filter_gradient {
+  using plan_t = winograd_filter_plan<M, T>;
+  static constexpr int size = winograd<M>::size;
+  static constexpr int planes = winograd<M>::planes;
+  static constexpr int panel = tile_columns<T>;
+
+ public:
+  winograd_filter_gradient(const convolution_shape& s, const T* x, const T* dy, T* dw, T* db,
+                           T* workspace, cpu_device& device)
+      : s_(s), plan_(s), grid_(s), x_(x), dy_(dy), dw_(dw), db_(db), v_(workspace),
+        z_(v_ + planes * plan_.v_plane), sums_(z_ + planes * plan_.z_plane),
+        db_partial_(sums_ + plan_.sums()), device_(device) {
+    assert(winograd_supports<T>(s));
+  }
+
+  void run() {
+    for (int first = 0; first < plan_.tiles; first += plan_.super_tiles) {
+      const int tiles = std::min(plan_.super_tiles, plan_.tiles - first);
+      transform(first, tiles);
+      const bool last = first + tiles == plan_.tiles;
+      device_.parallel(plan_.row_blocks * plan_.panels, [&](int task, int worker) {
+        T* sum = plan_.keeps_sums() ? sums_ + task * plan_.sum_size
+                                    : reinterpret_cast<T*>(device_.scratch(worker));
+        const int row = task / plan_.panels * plan_.rows, column = task % plan_.panels * panel;
+        multiply(row, column, tiles, first > 0, sum);
+        if (last) transform_sum(row, column, sum);
+      });
+    }
+    if (db_ != nullptr) combine_bias_gradient();
+  }
+
+ private:
+  void transform(int first, int tiles) {
+    const int blocks = plan_.c_blocks + plan_.k_blocks;
+    device_.parallel(divide_up(tiles, plan_t::group) * blocks, [&](int task, int) {
+      const int group = task / blocks, block = task % blocks;
+      const int begin = group * plan_t::group, end = std::min(tiles, begin + plan_t::group);
+      if (block < plan_.c_blocks) {
+        const int c = block * plan_t::channels;
+        for (int l = c; l < std::min(plan_.c, c + plan_t::channels); l += width<T>) {
+          for (int tile = begin; tile < end; ++tile) transform_input(first + tile, tile, l);
+        }
+      } else {
+        const int k = (block - plan_.c_blocks) * plan_t::channels;
+        for (int l = k; l < std::min(plan_.k, k + plan_t::channels); l += width<T>) {
+          vec<T> sum = vec<T>::zero();
+          for (int tile = begin; tile < end; ++tile) transform_gradient(first + tile, tile, l, sum);
+          T* partial = db_partial_ + std::ptrdiff_t(group) * plan_.k + l;
+          if (first > 0) sum += vec<T>::loadu(partial);
+          sum.storeu(partial);
+        }
+      }
+    });
+  }
+
+  void transform_input(int tile, int to_tile, int channel) const {
+    const auto at = grid_.at(tile);
+    const int top = at.row - s_.pad_top, left = at.column - s_.pad_left;
+    const T* from = x_ + ((std::ptrdiff_t(at.image) * s_.h + top) * s_.w + left) * s_.c + channel;
+    T* to = v_ + std::ptrdiff_t(channel) * plan_.super_tiles + to_tile * width<T>;
+    transform_window<typename winograd<M>::input>(
+        from, std::ptrdiff_t(s_.w) * s_.c, s_.c, window(size, top, left, s_.h, s_.w),
+        [&](int i, const vec<T>(&row)[size]) {
+          T* plane = to + i * size * plan_.v_plane;
+          unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.v_plane); });
+        });
+  }
+
+  // Also adds the tile's gradients up: each belongs to one tile only.
+  void transform_gradient(int tile, int to_tile, int channel, vec<T>& sum) const {
+    const auto at = grid_.at(tile);
+    const T* from =
+        dy_ + ((std::ptrdiff_t(at.image) * s_.out_h + at.row) * s_.out_w + at.column) * s_.k +
+        channel;
+    const window part(M, at.row, at.column, s_.out_h, s_.out_w);
+    const std::ptrdiff_t row_step = std::ptrdiff_t(s_.out_w) * s_.k;
+    for (int i = 0; i < part.end_row; ++i) {
+      for (int j = 0; j < part.end_column; ++j) sum += vec<T>::loadu(from + i * row_step + j * s_.k);
+    }
+    T* to = z_ + std::ptrdiff_t(channel / panel * panel) * plan_.super_tiles + to_tile * panel +
+            channel % panel;
+    transform_window<typename winograd<M>::output_gradient>(
+        from, row_step, s_.k, part, [&](int i, const vec<T>(&row)[size]) {
+          T* plane = to + i * size * plan_.z_plane;
+          unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.z_plane); });
+        });
+  }
+
+  // sum [plane][rows][panel] (+)= V^T Z over the super-block's tiles.
+  void multiply(int row, int column, int tiles, bool accumulate, T* sum) const {
+    constexpr int tile_r = transposed_tile_rows<T>;
+    const int rows = std::min(plan_.rows, plan_.c - row);
+    for (int plane = 0; plane < planes; ++plane) {
+      const T* a = v_ + plane * plan_.v_plane;
+      const T* b = z_ + plane * plan_.z_plane + std::ptrdiff_t(column) * plan_.super_tiles;
+      T* c = sum + plane * plan_.sum_plane;
+      for (int t = 0; t < tiles; t += plan_t::depth) {
+        for (int r = 0; r < rows; r += tile_r) {
+          const int channel = row + r, inside = channel % width<T>;
+          multiply_tile<tile_r, 1, 1>(
+              std::min(plan_t::depth, tiles - t),
+              a + std::ptrdiff_t(channel - inside) * plan_.super_tiles + t * width<T> + inside,
+              width<T>, b + t * panel, panel, c + r * panel, panel, accumulate || t > 0);
+        }
+      }
+    }
+  }
+
+  void transform_sum(int row, int column, const T* sum) const {
+    const std::ptrdiff_t tap = std::ptrdiff_t(s_.c) * s_.k;
+    for (int r = 0; r < std::min(plan_.rows, plan_.c - row); ++r, sum += panel) {
+      for (int l = 0; l < panel; l += width<T>) {
+        T* to = dw_ + std::ptrdiff_t(row + r) * s_.k + column + l;
+        transform_square<typename winograd<M>::filter_gradient, T>(
+            [&](int i, int j) {
+              return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l);
+            },
+            [&](int i, const vec<T>(&taps)[3]) {
+              unroll<3>([&](auto j) { taps[j].storeu(to + (3 * i + j) * tap); });
+            });
+      }
+    }
+  }
+
+  void combine_bias_gradient() {
+    for (int l = 0; l < plan_.k; l += width<T>) {
+      vec<T> sum = vec<T>::zero();
+      for (int group = 0; group < divide_up(std::min(plan_.tiles, plan_.super_tiles), plan_t::group);
+           ++group) {
+        sum += vec<T>::loadu(db_partial_ + std::ptrdiff_t(group) * plan_.k + l);
+      }
+      sum.storeu(db_ + l);
+    }
+  }
+
+  const convolution_shape s_;
+  const plan_t plan_;
+  const tile_grid<M> grid_;
+  const T* x_;
+  const T* dy_;
+  T* dw_;
+  T* db_;
+  T* v_;
+  T* z_;
+  T* sums_;
+  T* db_partial_;
+  cpu_device& device_;
+};
+
+}  // namespace detail
+
+/// Elements of T that winograd_backward_filter needs as workspace.
+template <int M, class T>
+constexpr std::size_t winograd_backward_filter_workspace(const convolution_shape& s) {
+  return detail::winograd_filter_plan<M, T>(s).workspace();
+}
+
+/// dw [3, 3, c, k] = the gradient of the convolution (of shape s) to its weights, given x and dy;
+/// db [k] (nullable) = the sum of dy over n, out_h and out_w.
+template <int M, class T>
+void winograd_backward_filter(const convolution_shape& s, const T* x, const T* dy, T* dw, T* db,
+                              T* workspace, cpu_device& device) {
+  detail::winograd_filter_gradient<M, T>(s, x, dy, dw, db, workspace, device).run();
+}
+
+}  // namespace slim::cpu

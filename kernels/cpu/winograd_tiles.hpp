@@ -1,0 +1,93 @@
+#pragma once
+
+// How Winograd's tiles are divided and laid out: shared by the passes in winograd.hpp and
+// winograd_filter.hpp.
+
+#include <cstddef>
+
+#include <slim/convolution_shape.hpp>
+#include <slim/device.hpp>
+#include <slim/kernels/cpu/gemm.hpp>
+#include <slim/kernels/cpu/winograd_transform.hpp>
+
+namespace slim::cpu {
+
+/// Whether the Winograd kernels can run this convolution: 3 x 3, stride 1, rate 1, both numbers of
+/// channels multiples of two registers, and at most 2 pixels of padding.
+template <class T>
+constexpr bool winograd_supports(const convolution_shape& s) {
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 &&
+         s.rate_h == 1 && s.rate_w == 1 && s.c % tile_columns<T> == 0 &&
+         s.k % tile_columns<T> == 0 && s.pad_top >= 0 && s.pad_top <= 2 && s.pad_left >= 0 &&
+         s.pad_left <= 2;
+}
+
+namespace detail {
+
+// Tiles of M x M outputs cover the output pictures in row-major order, all pictures in a row.
+template <int M>
+struct tile_grid {
+  int n, rows, columns;
+
+  explicit constexpr tile_grid(const convolution_shape& s)
+      : n(s.n), rows(divide_up(s.out_h, M)), columns(divide_up(s.out_w, M)) {}
+  constexpr int tiles() const { return n * rows * columns; }
+
+  struct position {
+    int image, row, column;  // of the tile's first output
+  };
+  position at(int tile) const {
+    const int row = tile / columns;
+    return {row / rows, row % rows * M, tile % columns * M};
+  }
+};
+
+// The part of a size x size window at (top, left) that lies inside a picture of h x w pixels.
+struct window {
+  int first_row, end_row, first_column, end_column;
+
+  window(int size, int top, int left, int h, int w)
+      : first_row(std::max(0, -top)), end_row(std::min(size, h - top)),
+        first_column(std::max(0, -left)), end_column(std::min(size, w - left)) {}
+  bool whole(int size) const {
+    return first_row == 0 && first_column == 0 && end_row == size && end_column == size;
+  }
+  bool has_row(int i) const { return i >= first_row && i < end_row; }
+  bool has_column(int j) const { return j >= first_column && j < end_column; }
+};
+
+// Transforms one register of channels of a window of a picture; pixels outside of it are zero.
+// emit(i, row) receives the rows. `at` points to the window's first pixel, inside or not.
+template <class Transform, class T, class Emit>
+[[gnu::always_inline]] inline void transform_window(const T* at, std::ptrdiff_t row_step,
+                                                    std::ptrdiff_t pixel_step, const window& part,
+                                                    Emit&& emit) {
+  if (part.whole(Transform::from)) {
+    transform_square<Transform, T>(
+        [&](int i, int j) { return vec<T>::loadu(at + i * row_step + j * pixel_step); }, emit);
+  } else {
+    transform_square<Transform, T>(
+        [&](int i, int j) {
+          return part.has_row(i) && part.has_column(j)
+                     ? vec<T>::loadu(at + i * row_step + j * pixel_step)
+                     : vec<T>::zero();
+        },
+        emit);
+  }
+}
+
+// Asks for the pixels of a picture that lie in a window, ahead of their use: `columns` elements each
+// from `at`, the window's first pixel, on. The hardware does not see the pattern.
+template <bool write, class T>
+inline void prefetch_window(const T* at, std::ptrdiff_t row_step, std::ptrdiff_t pixel_step,
+                            const window& part, int columns) {
+  for (int i = part.first_row; i < part.end_row; ++i) {
+    for (int j = part.first_column; j < part.end_column; ++j) {
+      const T* pixel = at + i * row_step + j * pixel_step;
+      for (int l = 0; l < columns; l += line<T>) __builtin_prefetch(pixel + l, write);
+    }
+  }
+}
+
+}  // namespace detail
+}  // namespace slim::cpu

@@ -1,0 +1,7 @@
+// Every op by its Eigen Tensor expression.
+#pragma once
+
+#include "contraction.hpp"
+#include "elementwise.hpp"
+#include "pool.hpp"
+#include "softmax.hpp"
