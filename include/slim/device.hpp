@@ -9,9 +9,9 @@
 #include <memory>
 #include <thread>
 
-#include <unsupported/Eigen/CXX11/ThreadPool>
+#include "eigen.hpp"
 
-#include <slim/memory.hpp>
+#include "memory.hpp"
 
 namespace slim {
 

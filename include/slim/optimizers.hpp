@@ -2,7 +2,7 @@
 // trained have a gradient of zero there.
 #pragma once
 
-#include <Eigen/Core>
+#include "eigen.hpp"
 #include <cmath>
 
 #include "runner.hpp"

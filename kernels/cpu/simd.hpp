@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include <Eigen/Core>
+#include <slim/eigen.hpp>
 
 // g++ 12 takes the deliberately undefined registers inside its own AVX-512 header for mistakes.
 #if defined(__GNUC__) && !defined(__clang__)

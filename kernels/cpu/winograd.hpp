@@ -30,7 +30,7 @@ struct winograd_plan {
   // Both operands and the product of a task have to fit in the second-level cache.
   static constexpr int max_chunk = 4608 / planes / tile_rows * tile_rows;
   static constexpr int max_channels = 4608 / planes / 32 * 32;
-  static constexpr std::size_t shared_bytes = std::size_t{12} << 20;
+  static constexpr std::size_t shared_bytes = std::size_t{2} << 20;
 
   static constexpr int u_plane = max_channels * tile_columns<T> + line<T>;
   static constexpr int product_plane = max_chunk * tile_columns<T> + line<T>;
@@ -63,7 +63,6 @@ class winograd_convolution {
   static constexpr int size = winograd<M>::size;
   static constexpr int planes = winograd<M>::planes;
   static constexpr int panel = tile_columns<T>;
-  static constexpr int weights_ahead = 8;  // rows
 
  public:
   winograd_convolution(const convolution_shape& s, const T* x, const T* w, const Output& output,
@@ -144,26 +143,22 @@ class winograd_convolution {
 
   // u [plane][channels][panel] = the transformed weights from `channel` on to the panel at k.
   void transform_weights(int channel, int channels, int k, T* u) const {
-    const std::ptrdiff_t tap = std::ptrdiff_t(s_.c) * s_.k;
+    alignas(64) staged_weights<T> staged;
     const T* from = w_ + std::ptrdiff_t(channel) * s_.k + k;
-    for (int c = 0; c < channels; ++c, from += s_.k, u += panel) {
-      prefetch_weights(from + weights_ahead * std::ptrdiff_t(s_.k));
+    for (int c = 0; c < channels; ++c, u += panel) {
+      const int row = c % staged.rows;
+      if (row == 0) {
+        staged.load(from + c * std::ptrdiff_t(s_.k), std::ptrdiff_t(s_.c) * s_.k, s_.k,
+                    std::min(staged.rows, channels - c));
+      }
       for (int l = 0; l < panel; l += width<T>) {
         transform_square<typename winograd<M>::filter, T>(
-            [&](int i, int j) { return vec<T>::loadu(from + (3 * i + j) * tap + l); },
-            [&](int i, const vec<T>(&row)[size]) {
+            [&](int i, int j) { return vec<T>::load(staged.at(row, 3 * i + j) + l); },
+            [&](int i, const vec<T>(&taps)[size]) {
               T* plane = u + i * size * plan_t::u_plane + l;
-              unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_t::u_plane); });
+              unroll<size>([&](auto j) { taps[j].storeu(plane + j * plan_t::u_plane); });
             });
       }
-    }
-  }
-
-  // The hardware does not see the pattern: short pieces of nine taps, far apart.
-  void prefetch_weights(const T* from) const {
-    const std::ptrdiff_t tap = std::ptrdiff_t(s_.c) * s_.k;
-    for (int i = 0; i < 9; ++i) {
-      for (int l = 0; l < panel; l += line<T>) __builtin_prefetch(from + i * tap + l);
     }
   }
 

@@ -23,8 +23,8 @@ struct winograd_filter_plan {
   static constexpr int channels = 128;  // at most, that a task transforms
   static constexpr int depth = 256;     // tiles that a micro-kernel sums
   static constexpr int max_rows = 4608 / planes / 32 * 32;
-  static constexpr std::size_t shared_bytes = std::size_t{24} << 20;
-  static constexpr int min_tiles = 256;
+  static constexpr std::size_t shared_bytes = std::size_t{4} << 20;
+  static constexpr int min_tiles = 112;
 
   int tiles, c, k;
   int max_tiles = std::max(min_tiles, int(shared_bytes / (sizeof(T) * planes * std::size_t(c + k))) /
@@ -99,54 +99,79 @@ class winograd_filter_gradient {
       const int group = task / blocks, block = task % blocks;
       const int begin = group * plan_t::group, end = std::min(tiles, begin + plan_t::group);
       if (block < plan_.c_blocks) {
-        const int c = block * plan_t::channels;
-        for (int l = c; l < std::min(plan_.c, c + plan_t::channels); l += width<T>) {
-          for (int tile = begin; tile < end; ++tile) transform_input(first + tile, tile, l);
-        }
+        transform_inputs(first, begin, end, block * plan_t::channels);
       } else {
         const int k = (block - plan_.c_blocks) * plan_t::channels;
-        for (int l = k; l < std::min(plan_.k, k + plan_t::channels); l += width<T>) {
-          vec<T> sum = vec<T>::zero();
-          for (int tile = begin; tile < end; ++tile) transform_gradient(first + tile, tile, l, sum);
-          T* partial = db_partial_ + std::ptrdiff_t(group) * plan_.k + l;
-          if (first > 0) sum += vec<T>::loadu(partial);
-          sum.storeu(partial);
-        }
+        transform_gradients(first, begin, end, k, db_partial_ + std::ptrdiff_t(group) * plan_.k);
       }
     });
   }
 
-  void transform_input(int tile, int to_tile, int channel) const {
+  struct picture_window {
+    const T* at;
+    window part;
+  };
+  picture_window input_window(int tile, int channel) const {
     const auto at = grid_.at(tile);
     const int top = at.row - s_.pad_top, left = at.column - s_.pad_left;
-    const T* from = x_ + ((std::ptrdiff_t(at.image) * s_.h + top) * s_.w + left) * s_.c + channel;
-    T* to = v_ + std::ptrdiff_t(channel) * plan_.super_tiles + to_tile * width<T>;
-    transform_window<typename winograd<M>::input>(
-        from, std::ptrdiff_t(s_.w) * s_.c, s_.c, window(size, top, left, s_.h, s_.w),
-        [&](int i, const vec<T>(&row)[size]) {
-          T* plane = to + i * size * plan_.v_plane;
-          unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.v_plane); });
-        });
+    return {x_ + ((std::ptrdiff_t(at.image) * s_.h + top) * s_.w + left) * s_.c + channel,
+            window(size, top, left, s_.h, s_.w)};
+  }
+  picture_window gradient_window(int tile, int channel) const {
+    const auto at = grid_.at(tile);
+    return {dy_ + ((std::ptrdiff_t(at.image) * s_.out_h + at.row) * s_.out_w + at.column) * s_.k +
+                channel,
+            window(M, at.row, at.column, s_.out_h, s_.out_w)};
   }
 
-  // Also adds the tile's gradients up: each belongs to one tile only.
-  void transform_gradient(int tile, int to_tile, int channel, vec<T>& sum) const {
-    const auto at = grid_.at(tile);
-    const T* from =
-        dy_ + ((std::ptrdiff_t(at.image) * s_.out_h + at.row) * s_.out_w + at.column) * s_.k +
-        channel;
-    const window part(M, at.row, at.column, s_.out_h, s_.out_w);
+  // The tiles [begin, end) of the super-block that starts at tile `first`, up to `channels` channels.
+  void transform_inputs(int first, int begin, int end, int channel) const {
+    const std::ptrdiff_t row_step = std::ptrdiff_t(s_.w) * s_.c;
+    const int channels = std::min(plan_t::channels, plan_.c - channel);
+    for (int tile = begin; tile < end; ++tile) {
+      const picture_window here = input_window(first + tile, channel);
+      const picture_window next = input_window(first + tile + 1, channel);
+      if (tile + 1 < end) prefetch_window<false>(next.at, row_step, s_.c, next.part, channels);
+      for (int l = 0; l < channels; l += width<T>) {
+        T* to = v_ + std::ptrdiff_t(channel + l) * plan_.super_tiles + tile * width<T>;
+        transform_window<typename winograd<M>::input>(
+            here.at + l, row_step, s_.c, here.part, [&](int i, const vec<T>(&row)[size]) {
+              T* plane = to + i * size * plan_.v_plane;
+              unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.v_plane); });
+            });
+      }
+    }
+  }
+
+  // Also adds the gradients up: each pixel belongs to one tile only.
+  void transform_gradients(int first, int begin, int end, int channel, T* partial) const {
     const std::ptrdiff_t row_step = std::ptrdiff_t(s_.out_w) * s_.k;
+    const int channels = std::min(plan_t::channels, plan_.k - channel);
+    for (int tile = begin; tile < end; ++tile) {
+      const picture_window here = gradient_window(first + tile, channel);
+      const picture_window next = gradient_window(first + tile + 1, channel);
+      if (tile + 1 < end) prefetch_window<false>(next.at, row_step, s_.k, next.part, channels);
+      for (int l = channel; l < channel + channels; l += width<T>) {
+        T* to = z_ + std::ptrdiff_t(l / panel * panel) * plan_.super_tiles + tile * panel + l % panel;
+        const T* from = here.at + l - channel;
+        transform_window<typename winograd<M>::output_gradient>(
+            from, row_step, s_.k, here.part, [&](int i, const vec<T>(&row)[size]) {
+              T* plane = to + i * size * plan_.z_plane;
+              unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.z_plane); });
+            });
+        const bool start = first == 0 && tile == begin;
+        const vec<T> before = start ? vec<T>::zero() : vec<T>::loadu(partial + l);
+        (before + sum_window(from, row_step, here.part)).storeu(partial + l);
+      }
+    }
+  }
+
+  vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part) const {
+    vec<T> sum = vec<T>::zero();
     for (int i = 0; i < part.end_row; ++i) {
       for (int j = 0; j < part.end_column; ++j) sum += vec<T>::loadu(from + i * row_step + j * s_.k);
     }
-    T* to = z_ + std::ptrdiff_t(channel / panel * panel) * plan_.super_tiles + to_tile * panel +
-            channel % panel;
-    transform_window<typename winograd<M>::output_gradient>(
-        from, row_step, s_.k, part, [&](int i, const vec<T>(&row)[size]) {
-          T* plane = to + i * size * plan_.z_plane;
-          unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.z_plane); });
-        });
+    return sum;
   }
 
   // sum [plane][rows][panel] (+)= V^T Z over the super-block's tiles.
@@ -170,17 +195,22 @@ class winograd_filter_gradient {
   }
 
   void transform_sum(int row, int column, const T* sum) const {
-    const std::ptrdiff_t tap = std::ptrdiff_t(s_.c) * s_.k;
-    for (int r = 0; r < std::min(plan_.rows, plan_.c - row); ++r, sum += panel) {
+    alignas(64) staged_weights<T> staged;
+    const int rows = std::min(plan_.rows, plan_.c - row);
+    T* to = dw_ + std::ptrdiff_t(row) * s_.k + column;
+    for (int r = 0; r < rows; ++r, sum += panel) {
+      const int at = r % staged.rows;
       for (int l = 0; l < panel; l += width<T>) {
-        T* to = dw_ + std::ptrdiff_t(row + r) * s_.k + column + l;
         transform_square<typename winograd<M>::filter_gradient, T>(
             [&](int i, int j) {
               return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l);
             },
             [&](int i, const vec<T>(&taps)[3]) {
-              unroll<3>([&](auto j) { taps[j].storeu(to + (3 * i + j) * tap); });
+              unroll<3>([&](auto j) { taps[j].store(staged.at(at, 3 * i + j) + l); });
             });
+      }
+      if (at + 1 == staged.rows || r + 1 == rows) {
+        staged.store(to + std::ptrdiff_t(r - at) * s_.k, std::ptrdiff_t(s_.c) * s_.k, s_.k, at + 1);
       }
     }
   }

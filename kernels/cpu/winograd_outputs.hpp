@@ -12,7 +12,7 @@
 namespace slim::cpu::detail {
 
 template <int M, bool write, class T>
-void prefetch_outputs(const T* y, const convolution_shape& s, int image, int row, int column,
+[[gnu::always_inline]] inline void prefetch_outputs(const T* y, const convolution_shape& s, int image, int row, int column,
                       int channel) {
   const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * s.out_h + row) * s.out_w + column;
   prefetch_window<write>(y + pixel * s.k + channel, std::ptrdiff_t(s.out_w) * s.k, s.k,
@@ -40,7 +40,8 @@ struct winograd_activation {
     }
   };
 
-  void prefetch(const convolution_shape& s, int image, int row, int column, int channel) const {
+  [[gnu::always_inline]] void prefetch(const convolution_shape& s, int image, int row, int column,
+                                       int channel) const {
     prefetch_outputs<M, true>(y, s, image, row, column, channel);
   }
 
@@ -81,7 +82,8 @@ struct winograd_gradient {
     }
   };
 
-  void prefetch(const convolution_shape& s, int image, int row, int column, int channel) const {
+  [[gnu::always_inline]] void prefetch(const convolution_shape& s, int image, int row, int column,
+                                       int channel) const {
     prefetch_outputs<M, true>(dx, s, image, row, column, channel);
     if (y_previous == nullptr) return;
     prefetch_outputs<M, false>(y_previous, s, image, row, column, channel);
@@ -146,7 +148,8 @@ struct winograd_max_pool {
     }
   };
 
-  void prefetch(const convolution_shape& s, int image, int row, int column, int channel) const {
+  [[gnu::always_inline]] void prefetch(const convolution_shape& s, int image, int row, int column,
+                                       int channel) const {
     convolution_shape halved = s;
     halved.out_h /= 2;
     halved.out_w /= 2;

@@ -77,17 +77,56 @@ template <class Transform, class T, class Emit>
 }
 
 // Asks for the pixels of a picture that lie in a window, ahead of their use: `columns` elements each
-// from `at`, the window's first pixel, on. The hardware does not see the pattern.
+// from `at`, the window's first pixel, on. The hardware does not see the pattern. Into the
+// second-level cache: in the first, a window's pixels often fall into the same sets.
+// (Prefetching functions must be inlined: g++ drops calls to what has no effect but a prefetch.)
 template <bool write, class T>
-inline void prefetch_window(const T* at, std::ptrdiff_t row_step, std::ptrdiff_t pixel_step,
+[[gnu::always_inline]] inline void prefetch_window(const T* at, std::ptrdiff_t row_step, std::ptrdiff_t pixel_step,
                             const window& part, int columns) {
   for (int i = part.first_row; i < part.end_row; ++i) {
     for (int j = part.first_column; j < part.end_column; ++j) {
       const T* pixel = at + i * row_step + j * pixel_step;
-      for (int l = 0; l < columns; l += line<T>) __builtin_prefetch(pixel + l, write);
+      for (int l = 0; l < columns; l += line<T>) __builtin_prefetch(pixel + l, write, 2);
     }
   }
 }
+
+// The nine taps of a few rows of a panel of weights, side by side: [row][tap][panel]. In w itself they
+// lie so far apart, often by a power of two, that they would drive each other out of the caches.
+template <class T>
+struct staged_weights {
+  static constexpr int rows = 16;
+  static constexpr int panel = tile_columns<T>;
+  T taps[rows * 9 * panel];
+
+  const T* at(int row, int tap) const { return taps + (row * 9 + tap) * panel; }
+  T* at(int row, int tap) { return taps + (row * 9 + tap) * panel; }
+
+  // w points to the first row's panel in the first tap.
+  void load(const T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count) {
+    for (int tap = 0; tap < 9; ++tap, w += tap_step) {
+      for (int row = 0; row < count; ++row) {
+        const T* from = w + row * row_step;
+        if (tap < 8) prefetch(from + tap_step);
+        for (int l = 0; l < panel; l += width<T>) vec<T>::loadu(from + l).store(at(row, tap) + l);
+      }
+    }
+  }
+
+  void store(T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count) const {
+    for (int tap = 0; tap < 9; ++tap, w += tap_step) {
+      for (int row = 0; row < count; ++row) {
+        T* to = w + row * row_step;
+        for (int l = 0; l < panel; l += width<T>) vec<T>::load(at(row, tap) + l).storeu(to + l);
+      }
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] static void prefetch(const T* w) {
+    for (int l = 0; l < panel; l += line<T>) __builtin_prefetch(w + l, 0, 2);
+  }
+};
 
 }  // namespace detail
 }  // namespace slim::cpu

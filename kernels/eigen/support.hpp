@@ -3,7 +3,7 @@
 // each is evaluated on Eigen's DefaultDevice, over a slice.
 #pragma once
 
-#include <unsupported/Eigen/CXX11/Tensor>
+#include <slim/eigen.hpp>
 
 #include <slim/device.hpp>
 #include <slim/graph/program.hpp>
