@@ -23,11 +23,13 @@ using slim::cpu_device;
 constexpr int threads = 2;
 
 struct relu {
-  template <class V> static V forward(V x) {
+  template <class V>
+  static V forward(V x) {
     using slim::cpu::max;
     return max(x, V(0));
   }
-  template <class V> static V backward(V dy, V y) {
+  template <class V>
+  static V backward(V dy, V y) {
     using slim::cpu::select;
     return select(y > V(0), dy, V(0));
   }
@@ -55,9 +57,13 @@ class buffer {
 
 struct tensors {
   explicit tensors(const convolution_shape& s, std::size_t workspace_size)
-      : x(std::size_t(s.input_pixels()) * s.c), w(s.weights()),
-        y(std::size_t(s.output_pixels()) * s.k), bias(s.k), gradient(std::max(x.size(), w.size())),
-        workspace(workspace_size), argmax(y.size()) {}
+      : x(std::size_t(s.input_pixels()) * s.c),
+        w(s.weights()),
+        y(std::size_t(s.output_pixels()) * s.k),
+        bias(s.k),
+        gradient(std::max(x.size(), w.size())),
+        workspace(workspace_size),
+        argmax(y.size()) {}
   buffer x, w, y, bias, gradient, workspace;
   std::vector<std::uint8_t> argmax;
 };
@@ -65,11 +71,11 @@ struct tensors {
 using kernel = void (*)(const convolution_shape&, tensors&);
 
 void report(benchmark::State& state, double flops, double bytes) {
-  state.counters["GFLOP/s"] = benchmark::Counter(
-      flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   if (bytes > 0) {
-    state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9,
-                                                benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["GB/s"] =
+        benchmark::Counter(bytes * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   }
 }
 
@@ -91,13 +97,12 @@ void add_winograd(const std::string& layer, const convolution_shape& s, bool poo
   using namespace slim::cpu;
   const std::string tile = "/F" + std::to_string(M);
   if (pool) {
-    add_convolution(layer + tile + "/forward_max_pool", s,
-                    winograd_forward_max_pool_workspace<M, float>(s),
-                    [](const convolution_shape& s, tensors& t) {
-                      winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), t.bias.data(),
-                                                         t.y.data(), t.argmax.data(),
-                                                         t.workspace.data(), device());
-                    });
+    add_convolution(
+        layer + tile + "/forward_max_pool", s, winograd_forward_max_pool_workspace<M, float>(s),
+        [](const convolution_shape& s, tensors& t) {
+          winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), t.bias.data(), t.y.data(),
+                                             t.argmax.data(), t.workspace.data(), device());
+        });
   }
   add_convolution(layer + tile + "/forward", s, winograd_forward_workspace<M, float>(s),
                   [](const convolution_shape& s, tensors& t) {
@@ -125,12 +130,12 @@ void add_gemm(const std::string& layer, const convolution_shape& s) {
                     gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), t.bias.data(),
                                                    t.y.data(), t.workspace.data(), device());
                   });
-  add_convolution(layer + "/gemm/backward_data", s, gemm_convolution_backward_data_workspace<float>(s),
-                  [](const convolution_shape& s, tensors& t) {
-                    gemm_convolution_backward_data<relu>(s, t.y.data(), t.w.data(), t.x.data(),
-                                                         t.gradient.data(), t.workspace.data(),
-                                                         device());
-                  });
+  add_convolution(
+      layer + "/gemm/backward_data", s, gemm_convolution_backward_data_workspace<float>(s),
+      [](const convolution_shape& s, tensors& t) {
+        gemm_convolution_backward_data<relu>(s, t.y.data(), t.w.data(), t.x.data(),
+                                             t.gradient.data(), t.workspace.data(), device());
+      });
   add_convolution(layer + "/gemm/backward_filter", s,
                   gemm_convolution_backward_filter_workspace<float>(s),
                   [](const convolution_shape& s, tensors& t) {
@@ -140,15 +145,16 @@ void add_gemm(const std::string& layer, const convolution_shape& s) {
 }
 
 template <class F>
-void add_dense_pass(const std::string& name, int m, int k, int n, std::size_t workspace_size, F run) {
-  benchmark::RegisterBenchmark(
-      (name + "/batch:" + std::to_string(m)).c_str(),
-      [=](benchmark::State& state) {
-        buffer a(std::size_t(m) * k), w(std::size_t(k) * n), bias(n), c(std::size_t(m) * n);
-        buffer workspace(workspace_size);
-        for (auto _ : state) run(m, k, n, a, w, bias, c, workspace.data());
-        report(state, 2.0 * m * k * n, 4.0 * k * n);
-      })
+void add_dense_pass(const std::string& name, int m, int k, int n, std::size_t workspace_size,
+                    F run) {
+  benchmark::RegisterBenchmark((name + "/batch:" + std::to_string(m)).c_str(),
+                               [=](benchmark::State& state) {
+                                 buffer a(std::size_t(m) * k), w(std::size_t(k) * n), bias(n),
+                                     c(std::size_t(m) * n);
+                                 buffer workspace(workspace_size);
+                                 for (auto _ : state) run(m, k, n, a, w, bias, c, workspace.data());
+                                 report(state, 2.0 * m * k * n, 4.0 * k * n);
+                               })
       ->Unit(benchmark::kMillisecond)
       ->UseRealTime();
 }
@@ -165,12 +171,11 @@ void add_dense(const std::string& layer, int m, int k, int n) {
                    dense_backward_data<relu>(m, k, n, c.data(), w.data(),
                                              static_cast<float*>(nullptr), a.data(), v, device());
                  });
-  add_dense_pass(layer + "/backward_filter", m, k, n,
-                 dense_backward_filter_workspace<float>(m, k, n),
-                 [](int m, int k, int n, buffer& a, buffer& w, buffer& bias, buffer& c, float* v) {
-                   dense_backward_filter(m, k, n, a.data(), c.data(), w.data(), bias.data(), v,
-                                         device());
-                 });
+  add_dense_pass(
+      layer + "/backward_filter", m, k, n, dense_backward_filter_workspace<float>(m, k, n),
+      [](int m, int k, int n, buffer& a, buffer& w, buffer& bias, buffer& c, float* v) {
+        dense_backward_filter(m, k, n, a.data(), c.data(), w.data(), bias.data(), v, device());
+      });
 }
 
 convolution_shape vgg_layer(int batch, int extent, int c, int k) {

@@ -25,16 +25,24 @@ using slim::cpu_device;
 using doubles = std::vector<double>;
 
 struct identity {
-  template <class V> static V forward(V x) { return x; }
-  template <class V> static V backward(V dy, V) { return dy; }
+  template <class V>
+  static V forward(V x) {
+    return x;
+  }
+  template <class V>
+  static V backward(V dy, V) {
+    return dy;
+  }
 };
 
 struct relu {
-  template <class V> static V forward(V x) {
+  template <class V>
+  static V forward(V x) {
     using slim::cpu::max;
     return max(x, V(0));
   }
-  template <class V> static V backward(V dy, V y) {
+  template <class V>
+  static V backward(V dy, V y) {
     using slim::cpu::select;
     return select(y > V(0), dy, V(0));
   }
@@ -42,8 +50,14 @@ struct relu {
 
 // Takes single numbers only.
 struct halve {
-  template <std::floating_point T> static T forward(T x) { return x / 2; }
-  template <std::floating_point T> static T backward(T dy, T) { return dy / 2; }
+  template <std::floating_point T>
+  static T forward(T x) {
+    return x / 2;
+  }
+  template <std::floating_point T>
+  static T backward(T dy, T) {
+    return dy / 2;
+  }
 };
 
 template <class T>
@@ -189,8 +203,21 @@ std::vector<T> run(std::size_t size, std::size_t workspace_size, F&& f) {
 convolution_shape make_shape(int n, int h, int w, int c, int k, int kernel, int stride, int rate,
                              int pad) {
   const int reach = (kernel - 1) * rate + 1;
-  return {n, h, w, c, kernel, kernel, stride, stride, rate, rate, pad, pad,
-          (h + 2 * pad - reach) / stride + 1, (w + 2 * pad - reach) / stride + 1, k};
+  return {n,
+          h,
+          w,
+          c,
+          kernel,
+          kernel,
+          stride,
+          stride,
+          rate,
+          rate,
+          pad,
+          pad,
+          (h + 2 * pad - reach) / stride + 1,
+          (w + 2 * pad - reach) / stride + 1,
+          k};
 }
 
 std::string describe(const convolution_shape& s) {
@@ -238,7 +265,9 @@ TEST_CASE("parallel runs each task once, without overlap of workers", "[cpu][dev
 TEST_CASE("devices share a pool, even one that is busy", "[cpu][device]") {
   Eigen::ThreadPool pool(1);
   std::atomic<bool> stop{false};
-  pool.Schedule([&] { while (!stop) std::this_thread::yield(); });
+  pool.Schedule([&] {
+    while (!stop) std::this_thread::yield();
+  });
   std::atomic<int> sum{0};
   {
     cpu_device a(pool, 3), b(pool, 2);
@@ -256,7 +285,8 @@ TEST_CASE("scratch and buffers are aligned and zero", "[cpu][device]") {
   }
   slim::aligned_buffer small(100), empty;
   REQUIRE(reinterpret_cast<std::uintptr_t>(small.data()) % 64 == 0);
-  REQUIRE(std::all_of(small.data(), small.data() + 100, [](std::byte b) { return b == std::byte{}; }));
+  REQUIRE(
+      std::all_of(small.data(), small.data() + 100, [](std::byte b) { return b == std::byte{}; }));
   empty = std::move(small);
   REQUIRE(empty.size() == 100);
 }
@@ -265,12 +295,12 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
   using T = TestType;
   using namespace slim::cpu;
   const convolution_shape shapes[] = {
-      make_shape(1, 5, 7, 3, 5, 3, 1, 1, 1),    make_shape(2, 9, 8, 3, 64, 3, 1, 1, 1),
-      make_shape(3, 11, 9, 17, 33, 3, 2, 1, 0), make_shape(2, 12, 13, 16, 32, 3, 1, 2, 2),
-      make_shape(1, 23, 21, 3, 12, 7, 2, 1, 3), make_shape(2, 7, 7, 40, 70, 1, 1, 1, 0),
-      make_shape(1, 8, 8, 31, 1, 1, 2, 1, 0),   make_shape(1, 15, 14, 4, 9, 5, 3, 2, 4),
-      make_shape(1, 6, 6, 300, 20, 3, 1, 1, 1), make_shape(1, 7, 7, 2, 600, 7, 1, 1, 0),
-      make_shape(2, 40, 40, 3, 8, 3, 1, 1, 1),  {2, 9, 7, 6, 3, 2, 2, 1, 1, 3, 1, 0, 5, 5, 10},
+      make_shape(1, 5, 7, 3, 5, 3, 1, 1, 1),        make_shape(2, 9, 8, 3, 64, 3, 1, 1, 1),
+      make_shape(3, 11, 9, 17, 33, 3, 2, 1, 0),     make_shape(2, 12, 13, 16, 32, 3, 1, 2, 2),
+      make_shape(1, 23, 21, 3, 12, 7, 2, 1, 3),     make_shape(2, 7, 7, 40, 70, 1, 1, 1, 0),
+      make_shape(1, 8, 8, 31, 1, 1, 2, 1, 0),       make_shape(1, 15, 14, 4, 9, 5, 3, 2, 4),
+      make_shape(1, 6, 6, 300, 20, 3, 1, 1, 1),     make_shape(1, 7, 7, 2, 600, 7, 1, 1, 0),
+      make_shape(2, 40, 40, 3, 8, 3, 1, 1, 1),      {2, 9, 7, 6, 3, 2, 2, 1, 1, 3, 1, 0, 5, 5, 10},
       {1, 5, 5, 3, 3, 3, 2, 2, 1, 1, 0, 1, 3, 3, 4}};
   for (const convolution_shape& s : shapes) {
     INFO(describe(s));
@@ -286,17 +316,17 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
     for (const T* y_previous : {static_cast<const T*>(nullptr), t.x.data()}) {
       const auto dx = run<T>(t.x.size(), gemm_convolution_backward_data_workspace<T>(s),
                              [&](T* dx, T* workspace, cpu_device& device) {
-                               gemm_convolution_backward_data<relu>(s, t.dy.data(), t.w.data(),
-                                                                    y_previous, dx, workspace,
-                                                                    device);
+                               gemm_convolution_backward_data<relu>(
+                                   s, t.dy.data(), t.w.data(), y_previous, dx, workspace, device);
                              });
       REQUIRE(error(dx, plain_backward_data<relu>(s, t.dy, t.w, y_previous)) < tolerance<T>());
     }
-    const auto dw_db = run<T>(t.w.size() + s.k, gemm_convolution_backward_filter_workspace<T>(s),
-                              [&](T* dw, T* workspace, cpu_device& device) {
-                                gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw,
-                                                                 dw + t.w.size(), workspace, device);
-                              });
+    const auto dw_db =
+        run<T>(t.w.size() + s.k, gemm_convolution_backward_filter_workspace<T>(s),
+               [&](T* dw, T* workspace, cpu_device& device) {
+                 gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw, dw + t.w.size(),
+                                                  workspace, device);
+               });
     const std::vector<T> dw(dw_db.begin(), dw_db.end() - s.k), db(dw_db.end() - s.k, dw_db.end());
     REQUIRE(error(dw, plain_backward_filter(s, t.x, t.dy)) < tolerance<T>(2));
     REQUIRE(error(db, plain_column_sums(t.dy, s.k)) < tolerance<T>(5));
@@ -306,8 +336,9 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
 TEMPLATE_TEST_CASE("dense layers", "[cpu][dense]", float, double) {
   using T = TestType;
   using namespace slim::cpu;
-  const int extents[][3] = {{1, 7, 5},      {1, 1100, 600}, {2, 33, 1},   {8, 1030, 530}, {3, 1, 40},
-                            {16, 258, 100}, {17, 70, 35},   {100, 64, 33}, {5, 600, 513}, {20, 515, 9}};
+  const int extents[][3] = {{1, 7, 5},     {1, 1100, 600}, {2, 33, 1},   {8, 1030, 530},
+                            {3, 1, 40},    {16, 258, 100}, {17, 70, 35}, {100, 64, 33},
+                            {5, 600, 513}, {20, 515, 9}};
   for (const auto& [m, k, n] : extents) {
     INFO(m << " " << k << " " << n);
     // A dense layer is a convolution of pictures of one pixel.
@@ -351,7 +382,7 @@ std::vector<convolution_shape> winograd_shapes() {
       make_shape(2, 13, 11, 3 * unit, 2 * unit, 3, 1, 1, 1),
       make_shape(3, 7, 8, unit, 2 * unit, 3, 1, 1, 0),
       make_shape(1, 3, 5, 2 * unit, unit, 3, 1, 1, 2),
-      make_shape(1, 6, 5, 320, unit, 3, 1, 1, 1),   // several blocks of channels
+      make_shape(1, 6, 5, 320, unit, 3, 1, 1, 1),     // several blocks of channels
       make_shape(2, 60, 70, unit, unit, 3, 1, 1, 1),  // several chunks of tiles
   };
   convolution_shape uneven = make_shape(1, 9, 10, unit, unit, 3, 1, 1, 1);
@@ -372,11 +403,11 @@ double winograd_tolerance(int m) {
 template <int M, class T>
 void test_winograd_forward(const convolution_shape& s, const tensors<T>& t, const T* bias) {
   using namespace slim::cpu;
-  const auto y = run<T>(t.dy.size(), winograd_forward_workspace<M, T>(s),
-                        [&](T* y, T* workspace, cpu_device& device) {
-                          winograd_forward<M, relu>(s, t.x.data(), t.w.data(), bias, y, workspace,
-                                                    device);
-                        });
+  const auto y =
+      run<T>(t.dy.size(), winograd_forward_workspace<M, T>(s),
+             [&](T* y, T* workspace, cpu_device& device) {
+               winograd_forward<M, relu>(s, t.x.data(), t.w.data(), bias, y, workspace, device);
+             });
   REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias)) < winograd_tolerance<T>(M));
 }
 
@@ -403,12 +434,12 @@ void test_winograd_max_pool(const convolution_shape& s, const tensors<T>& t, con
     }
   std::vector<std::uint8_t> argmax(expected.size());
   for (std::uint8_t* indices : {argmax.data(), static_cast<std::uint8_t*>(nullptr)}) {
-    const auto pooled = run<T>(expected.size(), winograd_forward_max_pool_workspace<M, T>(s),
-                               [&](T* pooled, T* workspace, cpu_device& device) {
-                                 winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), bias,
-                                                                    pooled, indices, workspace,
-                                                                    device);
-                               });
+    const auto pooled =
+        run<T>(expected.size(), winograd_forward_max_pool_workspace<M, T>(s),
+               [&](T* pooled, T* workspace, cpu_device& device) {
+                 winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), bias, pooled,
+                                                    indices, workspace, device);
+               });
     require_same_bits(pooled, expected);
     require_same_bits(argmax, expected_argmax);
   }

@@ -54,7 +54,11 @@ class dynamic_program {
     bind(p.steps, steps_), bind(p.tensors, tensors_), bind(p.edges, edges_);
     bind(p.variables, variables_), bind(p.scopes, scopes_), bind(p.inputs, inputs_);
     bind(p.losses, losses_), bind(p.regularizers, regularizers_);
-    slim::make_program(g, scalar_bytes, p);
+    std::vector<slim::placement> places(size(g.values.size()));
+    std::vector<long> workspaces(size(g.nodes.size()));
+    const slim::memory_plan memory =
+        slim::plan_memory(g, scalar_bytes, places.data(), workspaces.data());
+    slim::make_program(g, scalar_bytes, memory, places.data(), workspaces.data(), p);
   }
   dynamic_program(const dynamic_program&) = delete;
 
@@ -71,6 +75,20 @@ class dynamic_program {
   std::vector<slim::input_row> inputs_;
   std::vector<int> losses_, regularizers_;
 };
+
+/// All passes, one after another on the same tables.
+template <class Target>
+void compile_for_inference(slim::builder<Target>& b) {
+  using slim::pass;
+  for (const pass p : {pass::fuse_forward, pass::choose})
+    slim::run_pass(b, p, false, slim::pass_ops_of<Target>);
+}
+template <class Target>
+void compile_for_training(slim::builder<Target>& b) {
+  using slim::pass;
+  for (const pass p : {pass::fuse_forward, pass::differentiate, pass::fuse_backward, pass::choose})
+    slim::run_pass(b, p, true, slim::pass_ops_of<Target>);
+}
 
 /// sum(x * g): a test's loss, whose gradient with respect to x is the input g.
 struct dot_loss {
@@ -120,12 +138,9 @@ class dynamic_model {
       b.g.losses.add(b.template add<dot_loss>({b.g.output, g}));
     }
     if (differentiate)
-      slim::compile_for_training(
-          b, {&slim::op_info_of<slim::op::add, slim::target<T, Backend>>,
-              &slim::op_info_of<slim::op::one, slim::target<T, Backend>>,
-              &slim::op_info_of<slim::op::copy, slim::target<T, Backend>>});
+      compile_for_training(b);
     else
-      slim::compile_for_inference(b);
+      compile_for_inference(b);
     if (b.failed()) throw std::runtime_error(std::string(b.g.failure.view()));
     program_ = std::make_unique<dynamic_program>(graph_.g, static_cast<int>(sizeof(T)));
     run_ = std::make_unique<slim::runner<T>>(&device, program_->p,

@@ -1,5 +1,6 @@
 // From a lowered network to its programs: the passes in order, once for inference and once for
-// training, each a constant.
+// training. Each pass is a constant of its own, with room for just what it may add: that keeps every
+// one of them well inside the limits compilers put on a constant expression.
 #pragma once
 
 #include "graph/choose.hpp"
@@ -11,75 +12,122 @@
 
 namespace slim {
 
-/// Rows a program's graph may need beyond the lowered ones: fusion rewrites edges.
-constexpr graph_counts compiled_room(const graph_counts& lowered, bool training) {
-  graph_counts room = training ? differentiated(lowered) : lowered;
-  room.edges += 6 * room.nodes + 16;
+/// The ops that passes put in themselves.
+struct pass_ops {
+  differentiation_ops differentiation;
+  const op_info* view;
+};
+
+template <class Target>
+inline constexpr pass_ops pass_ops_of{{&op_info_of<op::add, Target>, &op_info_of<op::one, Target>,
+                                       &op_info_of<op::copy, Target>},
+                                      &op_info_of<op::reshape, Target>};
+
+/// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`.
+///
+/// Fusion runs before differentiation, so that the backward program is that of the fused nodes, and
+/// again on the backward nodes.
+enum class pass { fuse_forward, differentiate, fuse_backward, choose };
+
+/// Runs one pass on a graph that holds what the pass before it left.
+constexpr void run_pass(graph_builder& b, pass which, bool training, const pass_ops& ops) {
+  b.training = training;
+  if (b.failed()) return;
+  switch (which) {
+    case pass::fuse_forward:
+      if (!training) drop_training_ops(b.g, *ops.view);
+      drop_unused(b.g, training);
+      return fuse(b);
+    case pass::differentiate: return differentiate(b, ops.differentiation);
+    case pass::fuse_backward:
+      fuse(b);
+      return drop_unused(b.g, training);
+    case pass::choose: return choose_kernels(b);
+  }
+}
+
+/// Room a pass needs on top of the living rows it is given.
+constexpr graph_counts room_for(pass which, const graph& g) {
+  if (which == pass::differentiate) return differentiated(g);
+  graph_counts room = living(g);
+  if (which != pass::choose) room.edges += 5 * room.nodes + 8;
   return room;
-}
-
-/// The forward program: what the output and the fetched values need.
-constexpr void compile_for_inference(graph_builder& b) {
-  drop_training_ops(b.g);
-  drop_unused(b.g, false);
-  fuse(b);
-  choose_kernels(b);
-}
-
-/// Forward, losses and backward. Fusion runs before differentiation, so that the backward program
-/// is that of the fused nodes, and again on the backward nodes.
-constexpr void compile_for_training(graph_builder& b, const differentiation_ops& ops) {
-  b.training = true;
-  drop_unused(b.g, true);
-  fuse(b);
-  differentiate(b, ops);
-  fuse(b);
-  drop_unused(b.g, true);
-  choose_kernels(b);
 }
 
 namespace detail {
 
-template <class Target, graph_counts Room, bool Training>
-constexpr auto compile_graph(const graph& lowered) {
-  graph_storage<Room> storage;
-  graph g = storage.view();
-  copy_graph(lowered, g);
-  builder<Target> b(g);
-  if constexpr (Training) {
-    compile_for_training(b, {&op_info_of<op::add, Target>, &op_info_of<op::one, Target>,
-                             &op_info_of<op::copy, Target>});
-  } else {
-    compile_for_inference(b);
+/// The graph `Before` after one pass.
+template <class Target, class Before, pass Which, bool Training>
+struct after_pass {
+  static constexpr auto run() {
+    constexpr graph_counts room = room_for(Which, Before::view());
+    pass_storage<room> storage;
+    graph g = storage.view(Before::view());
+    copy_living(Before::view(), g);
+    builder<Target> b(g);
+    run_pass(b, Which, Training, pass_ops_of<Target>);
+    storage.keep(g);
+    return storage;
   }
-  storage.keep(g);
+  static constexpr auto storage = run();
+  static constexpr graph view() { return storage.view(Before::view()); }
+};
+
+template <class Target, class Lowering, bool Training>
+struct all_passes {
+  using fused = after_pass<Target, Lowering, pass::fuse_forward, false>;
+  using last = after_pass<Target, fused, pass::choose, false>;
+};
+template <class Target, class Lowering>
+struct all_passes<Target, Lowering, true> {
+  using fused = after_pass<Target, Lowering, pass::fuse_forward, true>;
+  using differentiated = after_pass<Target, fused, pass::differentiate, true>;
+  using backward = after_pass<Target, differentiated, pass::fuse_backward, true>;
+  using last = after_pass<Target, backward, pass::choose, true>;
+};
+
+template <graph_counts C>
+constexpr auto make_plan(const graph& g, int scalar_bytes) {
+  plan_storage<C> plan;
+  plan.memory = plan_memory(g, scalar_bytes, plan.places, plan.workspaces);
+  return plan;
+}
+
+template <program_counts C, class Plan>
+constexpr auto store_program(const graph& g, const Plan& plan, int scalar_bytes) {
+  program_storage<C> storage;
+  program p = storage.view(false);
+  make_program(g, scalar_bytes, plan.memory, plan.places, plan.workspaces, p);
+  storage.facts = p;
   return storage;
 }
 
-template <program_counts C>
-constexpr auto store_program(const graph& g, int scalar_bytes) {
-  program_storage<C> storage;
-  program p = storage.view();
-  make_program(g, scalar_bytes, p);
-  storage.keep(p);
-  return storage;
-}
+/// The memory plan, and the program, of the graph `Last`; each a constant of its own.
+template <class Last, int ScalarBytes>
+struct planned {
+  static constexpr auto storage = make_plan<Last::view().counts()>(Last::view(), ScalarBytes);
+};
+template <class Last, int ScalarBytes>
+struct programmed {
+  static constexpr auto storage = store_program<count_program(Last::view())>(
+      Last::view(), planned<Last, ScalarBytes>::storage, ScalarBytes);
+  static constexpr program value = storage.view();
+};
 
 /// One of a network's programs. Lowering is the network's (see network.hpp).
 template <class Target, class Lowering, bool Training>
 struct compiled {
-  static constexpr graph_counts room = compiled_room(Lowering::view().counts(), Training);
-  static constexpr auto storage = compile_graph<Target, room, Training>(Lowering::view());
-  static constexpr graph view() { return storage.view(); }
+  using passes = all_passes<Target, Lowering, Training>;
+  using last = typename passes::last;
+  static constexpr graph view() { return last::view(); }
+  static constexpr message failure() { return last::view().failure; }
 
-  using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(storage.failure).count)>;
+  using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(failure()).count)>;
   static constexpr bool (*explanation)(pieces) = &explain<compiled>;
 
-  static constexpr program_counts counts =
-      explanation != nullptr ? count_program(view()) : program_counts{};
-  static constexpr auto stored =
-      store_program<counts>(view(), static_cast<int>(sizeof(typename Target::scalar)));
-  static constexpr program program_view() { return stored.view(); }
+  using result = programmed<std::conditional_t<explanation != nullptr, last, void>,
+                            sizeof(typename Target::scalar)>;
+  static constexpr program program_view() { return result::value; }
 };
 
 }  // namespace detail

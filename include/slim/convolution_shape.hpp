@@ -8,8 +8,8 @@ namespace slim {
 
 /// Input x [n, h, w, c], weights [kernel_h, kernel_w, c, k], output y [n, out_h, out_w, k], all
 /// row-major. Output pixel (i, j) reads the input pixels (i * stride_h - pad_top + a * rate_h,
-/// j * stride_w - pad_left + b * rate_w) for a < kernel_h, b < kernel_w; outside of x they are zero.
-/// The padding at the bottom and at the right is whatever out_h and out_w imply.
+/// j * stride_w - pad_left + b * rate_w) for a < kernel_h, b < kernel_w; outside of x they are
+/// zero. The padding at the bottom and at the right is whatever out_h and out_w imply.
 struct convolution_shape {
   int n, h, w, c;
   int kernel_h, kernel_w, stride_h, stride_w, rate_h, rate_w;

@@ -80,9 +80,7 @@ class cpu_device {
 
   template <class F>
   void share(int tasks, F& f) {
-    run_ = [](void* context, int task, int worker) {
-      (*static_cast<F*>(context))(task, worker);
-    };
+    run_ = [](void* context, int task, int worker) { (*static_cast<F*>(context))(task, worker); };
     context_ = const_cast<void*>(static_cast<const void*>(std::addressof(f)));
     start(tasks);
     work(0);
@@ -140,7 +138,7 @@ class cpu_device {
     current() = before;
   }
 
-  // The tasks are all claimed: waits for the helpers that are inside, not for those that never came.
+  // All tasks are claimed: waits for the helpers that are inside, not for those that never came.
   void finish() {
     entered_.fetch_and(~open, std::memory_order_acq_rel);
     for (int spin = 0; spin < spins; ++spin) {
@@ -168,8 +166,8 @@ class cpu_device {
   alignas(64) std::atomic<int> next_task_{0};
   alignas(64) std::atomic<std::uint32_t> entered_{0};
   std::atomic<int> next_worker_{1};
-  std::atomic<int> queued_{0};  // helpers asked for and not yet begun
-  std::atomic<int> alive_{0};   // helpers asked for and not yet gone
+  std::atomic<int> queued_{0};                   // helpers asked for and not yet begun
+  std::atomic<int> alive_{0};                    // helpers asked for and not yet gone
   std::unique_ptr<Eigen::ThreadPool> own_pool_;  // destroyed before what its threads use
   Eigen::ThreadPoolInterface* pool_;
 };

@@ -32,7 +32,7 @@ class aligned_buffer {
     return *this;
   }
   ~aligned_buffer() {
-    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment(size_)});
+    if (data_ != nullptr) ::operator delete (data_, std::align_val_t{alignment(size_)});
   }
 
   std::byte* data() { return data_; }
@@ -45,7 +45,7 @@ class aligned_buffer {
   }
 
   static std::byte* allocate(std::size_t bytes) {
-    void* data = ::operator new(bytes, std::align_val_t{alignment(bytes)});
+    void* data = ::operator new (bytes, std::align_val_t{alignment(bytes)});
 #ifdef __linux__
     if (bytes >= huge_page) madvise(data, bytes, MADV_HUGEPAGE);  // only a wish: may fail
 #endif

@@ -157,7 +157,7 @@ auto  // g++ looks at the body here, so this is the first error
 #endif
 explain(std::index_sequence<I...>) {
   if constexpr (sizeof...(I) > 0) {
-    constexpr const message& m = Lowering::storage.failure;
+    constexpr message m = Lowering::failure();
     constexpr message_pieces p = cut(m);
     [[maybe_unused]] network_error<text<static_cast<std::size_t>(p.last[I] - p.first[I] + 1)>(
         m.data() + p.first[I], 0)...> error;
@@ -172,6 +172,7 @@ struct lowering {
   static constexpr auto storage = lower_network<Target, Net, Part...>();
 
   static constexpr graph view() { return storage.view(); }
+  static constexpr message failure() { return storage.failure; }
 
   // The error sits in the body of a function whose address is taken: one error on every compiler,
   // with no cascade.

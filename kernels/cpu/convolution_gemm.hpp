@@ -1,7 +1,7 @@
 #pragma once
 
-// Convolutions of any shape as products of matrices, the patches of the image being gathered as they
-// are multiplied (Chellapilla et al. 2006, "High performance convolutional neural networks for
+// Convolutions of any shape as products of matrices, the patches of the image being gathered as
+// they are multiplied (Chellapilla et al. 2006, "High performance convolutional neural networks for
 // document processing"). All tensors are row-major: x [n, h, w, c], w [kernel_h, kernel_w, c, k],
 // y [n, out_h, out_w, k]. Results are the same bits for any number of threads.
 
@@ -129,12 +129,23 @@ struct transposed_weights_operand {
   }
 };
 
+// Asks for the row [at, at + count) to be written soon. (Always inlined: g++ drops calls to what
+// has no effect but a prefetch.)
+template <class T>
+[[gnu::always_inline]] inline void prefetch_row(const T* at, int count) {
+  for (int i = 0; i < count; i += line<T>) __builtin_prefetch(at + i, 1, 2);
+}
+
 // Finishes a row of outputs: y = Act(product + bias).
 template <class Act, class T>
 struct bias_and_activate {
   const T* bias;  // nullable
   T* y;
   int k;
+
+  [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
+    prefetch_row(y + std::ptrdiff_t(row) * k + column, count);
+  }
 
   void operator()(int row, int column, const T* values, int count) const {
     T* to = y + std::ptrdiff_t(row) * k + column;
@@ -152,6 +163,10 @@ struct activation_gradient {
   const T* y_previous;  // nullable
   T* dx;
   int c;
+
+  [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
+    prefetch_row(dx + std::ptrdiff_t(row) * c + column, count);
+  }
 
   void operator()(int row, int column, const T* values, int count) const {
     const std::ptrdiff_t offset = std::ptrdiff_t(row) * c + column;

@@ -1,9 +1,9 @@
 #pragma once
 
 // Fully connected layers: activations a [m, k], weights w [k, n], outputs c [m, n], all row-major.
-// With few rows (m <= dense_stream_rows) the time is that of reading the weights from memory, so they
-// are streamed once, without packing (dense_stream.hpp); with more the packed product of gemm.hpp
-// is used. Results are the same bits for any number of threads.
+// With few rows (m <= dense_stream_rows) the time is that of reading the weights from memory, so
+// they are streamed once, without packing (dense_stream.hpp); with more the packed product of
+// gemm.hpp is used. Results are the same bits for any number of threads.
 
 #include <cstddef>
 
@@ -17,8 +17,8 @@ namespace slim::cpu {
 /// Elements of T that dense_forward needs as workspace.
 template <class T>
 constexpr std::size_t dense_forward_workspace(int m, int k, int n) {
-  return m <= dense_stream_rows ? detail::stream_plan{k, n}.partial_size(m)
-                                : gemm_workspace<T>(n, k);
+  return std::max(detail::stream_workspace(m, k, n),  // a smaller batch may be run with it
+                  m <= dense_stream_rows ? 0 : gemm_workspace<T>(n, k));
 }
 
 /// c = Act(a * w + bias); bias [n] may be null.

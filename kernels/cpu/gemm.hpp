@@ -2,7 +2,8 @@
 
 // Products of matrices that need not exist: both operands come from functors that copy parts of
 // them (a matrix, its transpose, the patches of an image), and finished rows go to another functor.
-// The blocking follows Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+// The blocking follows Goto & van de Geijn 2008, "Anatomy of high-performance matrix
+// multiplication".
 //
 // An operand is an object with
 //   void rows(T* to, ptrdiff_t step, int row, int rows, int column, int columns)
@@ -74,6 +75,9 @@ struct matrix_operand {
     constexpr int step_to = tile_columns<T>;
     for (int i = 0; i < rows; ++i, to += step_to) {
       const T* from = data + (row + i) * step + column;
+      for (int l = 0; l < step_to; l += line<T>) {  // the part below, which is likely to be next
+        __builtin_prefetch(from + rows * step + l, 0, 2);
+      }
       if (columns == step_to) {
         vec<T>::loadu(from).storeu(to);
         vec<T>::loadu(from + width<T>).storeu(to + width<T>);
@@ -98,13 +102,13 @@ struct transposed_operand {
 
 namespace detail {
 
-inline constexpr int gemm_depth = 256;              // inner extent that is multiplied at a time
-inline constexpr int gemm_rows = 8 * tile_rows;     // of the product that a task computes
-inline constexpr int gemm_columns = 512;            // at most; a multiple of any tile_columns
+inline constexpr int gemm_depth = 256;           // inner extent that is multiplied at a time
+inline constexpr int gemm_rows = 8 * tile_rows;  // of the product that a task computes
+inline constexpr int gemm_columns = 512;         // at most; a multiple of any tile_columns
 inline constexpr int reduce_depth = 128;
 inline constexpr int reduce_rows = 256;
-inline constexpr int reduce_tasks = 32;             // as many shards as it takes to get these
-inline constexpr int reduce_shard = 512;            // inner extent that is worth a shard
+inline constexpr int reduce_tasks = 32;   // as many shards as it takes to get these
+inline constexpr int reduce_shard = 512;  // inner extent that is worth a shard
 
 // Columns a task computes: fewer if there would be too few tasks to share.
 template <class T>
@@ -135,7 +139,8 @@ constexpr std::size_t gemm_workspace(int n, int k) {
 }
 
 /// c[m, n] = a[m, k] * b[k, n]. When a row's segment is finished,
-/// finish(row, column, const T* values, int count) is called with it.
+/// finish(row, column, const T* values, int count) is called with it; beforehand,
+/// finish.prefetch(row, column, count) may ask for the memory it will write.
 template <class T, class A, class B, class Finish>
 void gemm(int m, int n, int k, const A& a, const B& b, const Finish& finish, T* workspace,
           cpu_device& device) {
@@ -148,16 +153,16 @@ void gemm(int m, int n, int k, const A& a, const B& b, const Finish& finish, T* 
     const int column = task % blocks * columns, column_end = std::min(n, column + columns);
     T* left = reinterpret_cast<T*>(device.scratch(worker));
     T* product = left + gemm_rows * a_step;
+    for (int i = 0; i < rows; ++i) finish.prefetch(row + i, column, column_end - column);
     for (int inner = 0; inner < k; inner += gemm_depth) {
       const int depth = std::min(gemm_depth, k - inner);
       a.rows(left, a_step, row, rows, inner, depth);
       for (int j = column; j < column_end; j += tile_columns<T>) {
         const T* right = workspace + std::ptrdiff_t(j) * k + inner * tile_columns<T>;
         for (int i = 0; i < rows; i += tile_rows) {
-          multiply_tile<tile_rows, gemm_depth, a_step>(depth, left + i * a_step, 0, right,
-                                                       tile_columns<T>,
-                                                       product + i * columns + j - column, columns,
-                                                       inner > 0);
+          multiply_tile<tile_rows, gemm_depth, a_step>(
+              depth, left + i * a_step, 0, right, tile_columns<T>,
+              product + i * columns + j - column, columns, inner > 0);
         }
       }
     }
@@ -175,8 +180,8 @@ struct reduce_plan {
   int m, n, k;
   int row_blocks = divide_up(m, reduce_rows);
   int column_blocks = divide_up(n, gemm_columns);
-  int shards = std::max(1, std::min(divide_up(reduce_tasks, row_blocks * column_blocks),
-                                    k / reduce_shard));
+  int shards =
+      std::max(1, std::min(divide_up(reduce_tasks, row_blocks* column_blocks), k / reduce_shard));
   int shard_depth = round_up(divide_up(k, shards), reduce_depth);
 
   // A shard's partial product, then its partial column sums.
@@ -249,8 +254,8 @@ constexpr std::size_t gemm_transposed_workspace(int m, int n, int k) {
   return plan.shards == 1 ? 0 : std::size_t(plan.shards) * plan.shard_size();
 }
 
-/// c[m, n] = transpose(a)[m, k] * b[k, n] with a large inner extent k, which is divided into shards;
-/// column_sums[n] (nullable) = the sums of b's columns. A is given as the operand [k, m].
+/// c[m, n] = transpose(a)[m, k] * b[k, n] with a large inner extent k, which is divided into
+/// shards; column_sums[n] (nullable) = the sums of b's columns. A is given as the operand [k, m].
 template <class T, class A, class B>
 void gemm_transposed(int m, int n, int k, const A& a, const B& b, T* c, T* column_sums,
                      T* workspace, cpu_device& device) {
@@ -262,8 +267,11 @@ void gemm_transposed(int m, int n, int k, const A& a, const B& b, T* c, T* colum
     const int shard = task / blocks, block = task % blocks;
     const int row = block / plan.column_blocks * reduce_rows;
     const int column = block % plan.column_blocks * gemm_columns;
-    const reduce_part part{row, std::min(reduce_rows, m - row), column,
-                           std::min(gemm_columns, n - column), shard * plan.shard_depth,
+    const reduce_part part{row,
+                           std::min(reduce_rows, m - row),
+                           column,
+                           std::min(gemm_columns, n - column),
+                           shard * plan.shard_depth,
                            std::min(k, (shard + 1) * plan.shard_depth)};
     const int step = round_up(part.columns, tile_columns<T>);
     T* product = reinterpret_cast<T*>(device.scratch(worker));

@@ -95,18 +95,11 @@ struct vec {
 
 // The same for single numbers, so that one functor body serves T and vec<T>.
 template <class T>
-  requires std::is_arithmetic_v<T>
-T max(T a, std::type_identity_t<T> b) {
-  return a < b ? b : a;
-}
+requires std::is_arithmetic_v<T> T max(T a, std::type_identity_t<T> b) { return a < b ? b : a; }
 template <class T>
-  requires std::is_arithmetic_v<T>
-T min(T a, std::type_identity_t<T> b) {
-  return b < a ? b : a;
-}
+requires std::is_arithmetic_v<T> T min(T a, std::type_identity_t<T> b) { return b < a ? b : a; }
 template <class T>
-  requires std::is_arithmetic_v<T>
-T select(bool m, T a, std::type_identity_t<T> b) {
+requires std::is_arithmetic_v<T> T select(bool m, T a, std::type_identity_t<T> b) {
   return m ? a : b;
 }
 
@@ -115,7 +108,8 @@ template <int N, class F>
 [[gnu::always_inline]] inline void unroll(F&& f) {
   [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
     (f(std::integral_constant<int, i>{}), ...);
-  }(std::make_integer_sequence<int, N>{});
+  }
+  (std::make_integer_sequence<int, N>{});
 }
 
 /// Act::forward on a register; element by element if Act takes only single numbers (constrain its
@@ -190,9 +184,10 @@ template <int half, class T>
 [[gnu::always_inline]] inline vec<T> interleave(vec<T> a, vec<T> b) {
   constexpr int w = width<T>;
   return [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    return vec<T>(__builtin_shufflevector(a.value, b.value,
-                                          (i / 2 + half * (w / 2) + i % 2 * w)...));
-  }(std::make_integer_sequence<int, w>{});
+    return vec<T>(
+        __builtin_shufflevector(a.value, b.value, (i / 2 + half * (w / 2) + i % 2 * w)...));
+  }
+  (std::make_integer_sequence<int, w>{});
 }
 
 /// Transposes a square of registers: each perfect shuffle of the rows turns one bit of the index.

@@ -13,8 +13,8 @@ namespace slim::cpu {
 
 namespace detail {
 
-// The transformed inputs V are laid out [plane][c / width][tile][width], the transformed gradients Z
-// [plane][k / panel][tile][panel]. Depends on the extents only.
+// The transformed inputs V are laid out [plane][c / width][tile][width], the transformed gradients
+// Z [plane][k / panel][tile][panel]. Depends on the extents only.
 template <int M, class T>
 struct winograd_filter_plan {
   static constexpr int planes = winograd<M>::planes;
@@ -24,11 +24,11 @@ struct winograd_filter_plan {
   static constexpr int depth = 256;     // tiles that a micro-kernel sums
   static constexpr int max_rows = 4608 / planes / 32 * 32;
   static constexpr std::size_t shared_bytes = std::size_t{4} << 20;
-  static constexpr int min_tiles = 112;
+  static constexpr int min_tiles = 160;
 
   int tiles, c, k;
-  int max_tiles = std::max(min_tiles, int(shared_bytes / (sizeof(T) * planes * std::size_t(c + k))) /
-                                          group * group);
+  int max_tiles = std::max(
+      min_tiles, int(shared_bytes / (sizeof(T) * planes * std::size_t(c + k))) / group * group);
   int super_blocks = divide_up(tiles, max_tiles);
   int super_tiles = round_up(divide_up(tiles, super_blocks), group);
   std::ptrdiff_t v_plane = std::ptrdiff_t(super_tiles) * c + line<T>;
@@ -37,9 +37,8 @@ struct winograd_filter_plan {
   int c_blocks = divide_up(c, channels), k_blocks = divide_up(k, channels);
 
   // Rows of the product that a task computes: fewer if there would be too few tasks to share.
-  int rows = c >= 16 * max_rows || divide_up(c, max_rows) * (k / panel) >= 8
-                 ? std::min(max_rows, c)
-                 : panel;
+  int rows = c >= 16 * max_rows || divide_up(c, max_rows) * (k / panel) >= 8 ? std::min(max_rows, c)
+                                                                             : panel;
   int row_blocks = divide_up(c, rows), panels = k / panel;
   std::ptrdiff_t sum_plane = std::ptrdiff_t(rows) * panel + line<T>;
   std::ptrdiff_t sum_size = planes * sum_plane;
@@ -55,8 +54,9 @@ struct winograd_filter_plan {
   // For as many tiles as a super-block of this or a smaller batch may have.
   constexpr std::size_t workspace() const {
     const int most = std::min(max_tiles, round_up(tiles, group));
-    return std::size_t(planes) * (std::size_t(most) * (c + k) + 2 * line<T>) +
-           std::size_t(most / group) * k + sums();
+    return std::size_t(planes) *
+               (std::size_t(most) * (c + k) + 2 * line<T>)+std::size_t(most / group) * k +
+           sums();
   }
 };
 
@@ -70,9 +70,18 @@ class winograd_filter_gradient {
  public:
   winograd_filter_gradient(const convolution_shape& s, const T* x, const T* dy, T* dw, T* db,
                            T* workspace, cpu_device& device)
-      : s_(s), plan_(s), grid_(s), x_(x), dy_(dy), dw_(dw), db_(db), v_(workspace),
-        z_(v_ + planes * plan_.v_plane), sums_(z_ + planes * plan_.z_plane),
-        db_partial_(sums_ + plan_.sums()), device_(device) {
+      : s_(s),
+        plan_(s),
+        grid_(s),
+        x_(x),
+        dy_(dy),
+        dw_(dw),
+        db_(db),
+        v_(workspace),
+        z_(v_ + planes * plan_.v_plane),
+        sums_(z_ + planes * plan_.z_plane),
+        db_partial_(sums_ + plan_.sums()),
+        device_(device) {
     assert(winograd_supports<T>(s));
   }
 
@@ -124,7 +133,8 @@ class winograd_filter_gradient {
             window(M, at.row, at.column, s_.out_h, s_.out_w)};
   }
 
-  // The tiles [begin, end) of the super-block that starts at tile `first`, up to `channels` channels.
+  // The tiles [begin, end) of the super-block that starts at tile `first`, up to `channels`
+  // channels.
   void transform_inputs(int first, int begin, int end, int channel) const {
     const std::ptrdiff_t row_step = std::ptrdiff_t(s_.w) * s_.c;
     const int channels = std::min(plan_t::channels, plan_.c - channel);
@@ -152,7 +162,8 @@ class winograd_filter_gradient {
       const picture_window next = gradient_window(first + tile + 1, channel);
       if (tile + 1 < end) prefetch_window<false>(next.at, row_step, s_.k, next.part, channels);
       for (int l = channel; l < channel + channels; l += width<T>) {
-        T* to = z_ + std::ptrdiff_t(l / panel * panel) * plan_.super_tiles + tile * panel + l % panel;
+        T* to =
+            z_ + std::ptrdiff_t(l / panel * panel) * plan_.super_tiles + tile * panel + l % panel;
         const T* from = here.at + l - channel;
         transform_window<typename winograd<M>::output_gradient>(
             from, row_step, s_.k, here.part, [&](int i, const vec<T>(&row)[size]) {
@@ -169,7 +180,8 @@ class winograd_filter_gradient {
   vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part) const {
     vec<T> sum = vec<T>::zero();
     for (int i = 0; i < part.end_row; ++i) {
-      for (int j = 0; j < part.end_column; ++j) sum += vec<T>::loadu(from + i * row_step + j * s_.k);
+      for (int j = 0; j < part.end_column; ++j)
+        sum += vec<T>::loadu(from + i * row_step + j * s_.k);
     }
     return sum;
   }
@@ -202,9 +214,7 @@ class winograd_filter_gradient {
       const int at = r % staged.rows;
       for (int l = 0; l < panel; l += width<T>) {
         transform_square<typename winograd<M>::filter_gradient, T>(
-            [&](int i, int j) {
-              return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l);
-            },
+            [&](int i, int j) { return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l); },
             [&](int i, const vec<T>(&taps)[3]) {
               unroll<3>([&](auto j) { taps[j].store(staged.at(at, 3 * i + j) + l); });
             });
@@ -218,8 +228,8 @@ class winograd_filter_gradient {
   void combine_bias_gradient() {
     for (int l = 0; l < plan_.k; l += width<T>) {
       vec<T> sum = vec<T>::zero();
-      for (int group = 0; group < divide_up(std::min(plan_.tiles, plan_.super_tiles), plan_t::group);
-           ++group) {
+      for (int group = 0;
+           group < divide_up(std::min(plan_.tiles, plan_.super_tiles), plan_t::group); ++group) {
         sum += vec<T>::loadu(db_partial_ + std::ptrdiff_t(group) * plan_.k + l);
       }
       sum.storeu(db_ + l);

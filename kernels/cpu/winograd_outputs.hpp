@@ -1,7 +1,8 @@
 #pragma once
 
-// What becomes of Winograd's outputs: each kind makes, for a tile and a register of channels, a place
-// that receives the tile's rows from top to bottom; prefetch asks for a tile's memory beforehand.
+// What becomes of Winograd's outputs: each kind makes, for a tile and a register of channels, a
+// place that receives the tile's rows from top to bottom; prefetch asks for a tile's memory
+// beforehand.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +13,8 @@
 namespace slim::cpu::detail {
 
 template <int M, bool write, class T>
-[[gnu::always_inline]] inline void prefetch_outputs(const T* y, const convolution_shape& s, int image, int row, int column,
-                      int channel) {
+[[gnu::always_inline]] inline void prefetch_outputs(const T* y, const convolution_shape& s,
+                                                    int image, int row, int column, int channel) {
   const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * s.out_h + row) * s.out_w + column;
   prefetch_window<write>(y + pixel * s.k + channel, std::ptrdiff_t(s.out_w) * s.k, s.k,
                          window(M, row, column, s.out_h, s.out_w), tile_columns<T>);

@@ -47,8 +47,10 @@ struct window {
   int first_row, end_row, first_column, end_column;
 
   window(int size, int top, int left, int h, int w)
-      : first_row(std::max(0, -top)), end_row(std::min(size, h - top)),
-        first_column(std::max(0, -left)), end_column(std::min(size, w - left)) {}
+      : first_row(std::max(0, -top)),
+        end_row(std::min(size, h - top)),
+        first_column(std::max(0, -left)),
+        end_column(std::min(size, w - left)) {}
   bool whole(int size) const {
     return first_row == 0 && first_column == 0 && end_row == size && end_column == size;
   }
@@ -76,13 +78,14 @@ template <class Transform, class T, class Emit>
   }
 }
 
-// Asks for the pixels of a picture that lie in a window, ahead of their use: `columns` elements each
-// from `at`, the window's first pixel, on. The hardware does not see the pattern. Into the
+// Asks for the pixels of a picture that lie in a window, ahead of their use: `columns` elements
+// each from `at`, the window's first pixel, on. The hardware does not see the pattern. Into the
 // second-level cache: in the first, a window's pixels often fall into the same sets.
 // (Prefetching functions must be inlined: g++ drops calls to what has no effect but a prefetch.)
 template <bool write, class T>
-[[gnu::always_inline]] inline void prefetch_window(const T* at, std::ptrdiff_t row_step, std::ptrdiff_t pixel_step,
-                            const window& part, int columns) {
+[[gnu::always_inline]] inline void prefetch_window(const T* at, std::ptrdiff_t row_step,
+                                                   std::ptrdiff_t pixel_step, const window& part,
+                                                   int columns) {
   for (int i = part.first_row; i < part.end_row; ++i) {
     for (int j = part.first_column; j < part.end_column; ++j) {
       const T* pixel = at + i * row_step + j * pixel_step;
@@ -91,8 +94,9 @@ template <bool write, class T>
   }
 }
 
-// The nine taps of a few rows of a panel of weights, side by side: [row][tap][panel]. In w itself they
-// lie so far apart, often by a power of two, that they would drive each other out of the caches.
+// The nine taps of a few rows of a panel of weights, side by side: [row][tap][panel]. In w itself
+// they lie so far apart, often by a power of two, that they would drive each other out of the
+// caches.
 template <class T>
 struct staged_weights {
   static constexpr int rows = 16;

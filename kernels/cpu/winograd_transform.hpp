@@ -24,11 +24,12 @@ inline constexpr double winograd_points<6>[3] = {0.5, 1, 1.5};
 template <int M>
 struct winograd {
   static_assert(M == 2 || M == 4 || M == 6, "slim: Winograd tiles have 2, 4 or 6 outputs a side");
-  static constexpr int size = M + 2;           // inputs a side of a tile
-  static constexpr int planes = size * size;   // products a tile
+  static constexpr int size = M + 2;          // inputs a side of a tile
+  static constexpr int planes = size * size;  // products a tile
   static constexpr int pairs = M / 2;
 
-  /// Coefficients, by powers of x^2, of the product of (x^2 - p_j^2) over all pairs j but `without`.
+  /// Coefficients, by powers of x^2, of the product of (x^2 - p_j^2) over all pairs j but
+  /// `without`.
   struct polynomial {
     double of[pairs + 1] = {};
   };
@@ -122,8 +123,8 @@ struct winograd {
       u[0] = g[0] * vec<T>(T(weight(pairs)));
       u[size - 1] = g[2];
       unroll<pairs>([&](auto j) {
-        const vec<T> even = multiply_add(g[2], vec<T>(T(weight(j) * square(j))),
-                                         g[0] * vec<T>(T(weight(j))));
+        const vec<T> even =
+            multiply_add(g[2], vec<T>(T(weight(j) * square(j))), g[0] * vec<T>(T(weight(j))));
         const vec<T> odd = g[1] * vec<T>(T(weight(j) * point(j)));
         u[1 + 2 * j] = even + odd;
         u[2 + 2 * j] = even - odd;
@@ -152,9 +153,8 @@ struct winograd {
   template <class T, int terms, int step>
   [[gnu::always_inline]] static vec<T> dot(const polynomial& q, const vec<T>* d) {
     vec<T> sum = d[0] * vec<T>(T(q.of[0]));
-    unroll<terms - 1>([&](auto l) {
-      sum = multiply_add(d[(l + 1) * step], vec<T>(T(q.of[l + 1])), sum);
-    });
+    unroll<terms - 1>(
+        [&](auto l) { sum = multiply_add(d[(l + 1) * step], vec<T>(T(q.of[l + 1])), sum); });
     return sum;
   }
 };

@@ -227,8 +227,7 @@ constexpr int graph_builder::add_node(const op_info& op, std::initializer_list<i
   inference rule(*this, row);
   op.infer(rule);
   if (failed()) return -1;
-  const int node = g.nodes.add(row);
-  for (int i = 0; i < row.outputs; ++i) g.values[g.output_of(row, i)].producer = node;
+  g.nodes.add(row);
   return g.output_of(row, 0);
 }
 
@@ -241,7 +240,6 @@ constexpr int graph_builder::add_output(int node, const value_row& row) {
   if (failed()) return -1;
   n.first_output = first;
   ++n.outputs;
-  g.values[value].producer = node;
   return value;
 }
 
@@ -267,25 +265,25 @@ class gradient_of {
   constexpr int out(int i = 0) const { return b.g.output_of(node, i); }
   constexpr const shape& in_shape(int i) const { return b.g.input_shape(node, i); }
   /// The gradient that arrived at output i, or -1.
-  constexpr int incoming(int i = 0) const { return running_[out(i)]; }
+  constexpr int incoming(int i = 0) const { return running_[out(i)] - 1; }
   constexpr bool wanted(int i) const { return b.g.values[in(i)].differentiable; }
 
   /// Adds a contribution to the gradient of input i, in order of arrival.
   constexpr void give(int i, int gradient) {
     if (b.failed()) return;
     int& running = running_[in(i)];
-    running = running < 0 ? gradient : b.add_node(sum_, {running, gradient});
+    running = 1 + (running == 0 ? gradient : b.add_node(sum_, {running - 1, gradient}));
   }
   /// Takes the running gradient of input i out (or -1), for a rule that adds to it in place and
   /// gives it back.
   constexpr int take(int i) {
     const int running = running_[in(i)];
-    running_[in(i)] = -1;
-    return running;
+    running_[in(i)] = 0;
+    return running - 1;
   }
 
  private:
-  int* running_;
+  int* running_;  // by value: the gradient's number plus one, or 0
   const op_info& sum_;
 };
 
@@ -330,20 +328,21 @@ constexpr op_info make_op_info() {
   op_info info{};
   info.name = Op::name;
   info.infer = [](inference& rule) { Op::infer(rule); };
-  if constexpr (requires { &Op::template gradient<builder<Target>>; })
+  if constexpr (requires(builder<Target>& b, gradient_of& of) { Op::gradient(b, of); })
     info.gradient = [](graph_builder& b, gradient_of& of) {
       Op::gradient(static_cast<builder<Target>&>(b), of);
     };
-  if constexpr (requires { &Op::template fuse<builder<Target>>; })
+  if constexpr (requires(builder<Target>& b, fusion& rule) { Op::fuse(b, rule); })
     info.fuse = [](graph_builder& b, fusion& rule) {
       return Op::fuse(static_cast<builder<Target>&>(b), rule);
     };
-  if constexpr (requires { &Op::multiply_adds; }) info.multiply_adds = &Op::multiply_adds;
+  if constexpr (requires(const graph& g, const node_row& n) { Op::multiply_adds(g, n); })
+    info.multiply_adds = &Op::multiply_adds;
   if constexpr (!requires { Op::view; })
     info.choose = [](const graph& g, const node_row& n) {
       return kernel_of<Op, typename Target::scalar, typename Target::backend>::choose(g, n);
     };
-  if constexpr (requires { &Op::template as_epilogue<Target>; })
+  if constexpr (requires { Op::template as_epilogue<Target>(std::string_view(), true); })
     info.as_epilogue = &Op::template as_epilogue<Target>;
   info.in_place = -1;
   if constexpr (requires { Op::in_place; }) info.in_place = Op::in_place;

@@ -36,13 +36,13 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
   b.layer = b.scope = -1;
   b.layer_name = {};
   b.backward = true;
-  scratch<int> running(g.values.capacity(), -1);
-  running[g.total_loss] = b.add_node(*ops.one, {});
+  scratch<int> running(g.values.size());  // plus one; 0 is none
+  running[g.total_loss] = b.add_node(*ops.one, {}) + 1;
   for (int i = g.nodes.size() - 2; i >= 0 && !b.failed(); --i) {
     if (g.nodes[i].dead) continue;
     const node_row node = g.nodes[i];
     bool arrived = false;
-    for (int o = 0; o < node.outputs; ++o) arrived |= running[g.output_of(node, o)] >= 0;
+    for (int o = 0; o < node.outputs; ++o) arrived |= running[g.output_of(node, o)] > 0;
     if (!arrived || !g.values[g.output_of(node, 0)].differentiable) continue;
     b.layer = b.scope = node.scope;
     b.layer_name = node.op->name;
@@ -54,7 +54,7 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
     node.op->gradient(b, rule);
   }
   for (int v = 0; v < g.variables.size(); ++v) {
-    int gradient = running[g.variables[v].value];
+    int gradient = running[g.variables[v].value] - 1;
     if (gradient < 0 || b.failed()) continue;
     if (g.values[gradient].where != storage::buffer) gradient = b.add_node(*ops.copy, {gradient});
     if (gradient < 0) continue;
@@ -63,13 +63,19 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
   }
 }
 
-/// Rows a training graph may need beyond those of its forward graph.
-constexpr graph_counts differentiated(const graph_counts& c) {
-  graph_counts more = c;
-  more.nodes = 3 * c.nodes + 2 * c.edges + c.losses + 8;
-  more.values = 3 * c.values + 3 * c.edges + c.losses + 8;
-  more.edges = 8 * c.edges + 4 * c.nodes + 2 * c.losses + 16;
-  return more;
+/// Room for the graph that differentiation makes of `g`: for each node a gradient node for every
+/// input, the sum of two, and one more, each with few edges.
+constexpr graph_counts differentiated(const graph& g) {
+  graph_counts c = living(g);
+  int inputs = 0;
+  for (const node_row& n : g.nodes)
+    if (!n.dead) inputs += n.inputs;
+  const int losses = g.losses.size() + g.regularizers.size();
+  const int added = c.nodes + 2 * inputs + losses + g.variables.size() + 2;
+  c.nodes += added;
+  c.values += 2 * added;
+  c.edges += 6 * added;
+  return c;
 }
 
 }  // namespace slim

@@ -12,7 +12,7 @@ namespace slim {
 class consumers {
  public:
   constexpr explicit consumers(const graph& g)
-      : count_(g.values.capacity(), 0), last_(g.values.capacity(), -1) {
+      : count_(g.values.size()), last_(g.values.size()) {
     for (int i = 0; i < g.nodes.size(); ++i) {
       if (g.nodes[i].dead) continue;
       for (int k = 0; k < g.nodes[i].inputs; ++k) add(g.input(g.nodes[i], k), i);

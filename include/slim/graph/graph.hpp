@@ -39,7 +39,6 @@ struct value_row {
   bool batched = false;         ///< the leading extent is the batch, n at run time
   bool fetched = false;         ///< the caller reads it: it is written and kept
   bool differentiable = false;  ///< a trainable variable feeds it
-  int producer = -1;            ///< node, or -1
   int index = -1;               ///< number of the input or variable it is (or is the gradient of)
   int scope = -1;
 };
@@ -203,18 +202,59 @@ struct graph_storage {
   }
 };
 
-/// Appends every row of `from` to the empty `to`.
-constexpr void copy_graph(const graph& from, graph& to) {
-  for (const auto& row : from.nodes) to.nodes.add(row);
-  for (const auto& row : from.values) to.values.add(row);
-  for (const auto& row : from.edges) to.edges.add(row);
-  for (const auto& row : from.variables) to.variables.add(row);
-  for (const auto& row : from.scopes) to.scopes.add(row);
-  for (const auto& row : from.inputs) to.inputs.add(row);
-  for (const auto& row : from.losses) to.losses.add(row);
-  for (const auto& row : from.regularizers) to.regularizers.add(row);
-  to.batch = from.batch, to.output = from.output, to.total_loss = from.total_loss;
-  to.failure = from.failure;
+/// What a pass may change: nodes, values and edges. The other tables stay the lowered graph's.
+template <graph_counts C>
+struct pass_storage {
+  static constexpr int room(int n) { return n > 0 ? n : 1; }
+
+  node_row nodes[room(C.nodes)]{};
+  value_row values[room(C.values)]{};
+  int edges[room(C.edges)]{};
+  int node_count = 0, value_count = 0, edge_count = 0;
+  int output = -1, total_loss = -1;
+  bool with_losses = true;
+  message failure{};
+
+  constexpr graph view(const graph& lowered) const {
+    auto* self = const_cast<pass_storage*>(this);
+    graph g = lowered;
+    g.nodes = {self->nodes, node_count, C.nodes};
+    g.values = {self->values, value_count, C.values};
+    g.edges = {self->edges, edge_count, C.edges};
+    g.output = output, g.total_loss = total_loss, g.failure = failure;
+    if (!with_losses) g.losses.shrink(0), g.regularizers.shrink(0);
+    return g;
+  }
+  constexpr void keep(const graph& g) {
+    node_count = g.nodes.size(), value_count = g.values.size(), edge_count = g.edges.size();
+    output = g.output, total_loss = g.total_loss, failure = g.failure;
+    with_losses = g.losses.size() + g.regularizers.size() > 0;
+  }
+};
+
+/// Rows of `g` without its dead nodes and their edges.
+constexpr graph_counts living(const graph& g) {
+  graph_counts c = g.counts();
+  c.nodes = c.edges = 0;
+  for (const node_row& n : g.nodes)
+    if (!n.dead) ++c.nodes, c.edges += n.inputs + n.outputs;
+  return c;
+}
+
+/// Copies the nodes of `from` that are not dead, with their edges, and all values into `to`.
+constexpr void copy_living(const graph& from, graph& to) {
+  to.output = from.output, to.total_loss = from.total_loss, to.failure = from.failure;
+  if (from.losses.size() == 0) to.losses.shrink(0);
+  if (from.regularizers.size() == 0) to.regularizers.shrink(0);
+  for (const value_row& row : from.values) to.values.add(row);
+  for (const node_row& row : from.nodes) {
+    if (row.dead) continue;
+    node_row& copy = to.nodes[to.nodes.add(row)];
+    copy.first_input = to.edges.size();
+    for (int i = 0; i < row.inputs; ++i) to.edges.add(from.input(row, i));
+    copy.first_output = to.edges.size();
+    for (int i = 0; i < row.outputs; ++i) to.edges.add(from.output_of(row, i));
+  }
 }
 
 /// Writes the path of a scope, "vgg_16/conv1/conv1_1".

@@ -40,9 +40,9 @@ class lifetimes {
   constexpr lifetimes(const graph& g, int scalar_bytes)
       : g_(g),
         scalar_bytes_(scalar_bytes),
-        shares_(g.values.size(), -1),
-        birth_(g.values.size(), -1),
-        last_(g.values.size(), -1) {
+        shares_(g.values.size()),
+        birth_(g.values.size()),
+        last_(g.values.size()) {
     follow_views();
     find_uses();
     work_in_place();
@@ -50,20 +50,21 @@ class lifetimes {
 
   /// The value whose memory `value` uses.
   constexpr int root(int value) const {
-    while (shares_[value] >= 0) value = shares_[value];
+    while (shares_[value] > 0) value = shares_[value] - 1;
     return value;
   }
-  constexpr int birth(int root) const { return birth_[root]; }  ///< node that first writes it
-  constexpr int last_use(int root) const { return last_[root]; }
+  /// The node that first writes it, or -1.
+  constexpr int birth(int root) const { return birth_[root] - 1; }
+  constexpr int last_use(int root) const { return last_[root] - 1; }
 
  private:
   constexpr void follow_views() {
     for (const node_row& n : g_.nodes)
-      if (!n.dead && n.op->view) shares_[g_.output_of(n, 0)] = root(g_.input(n, 0));
+      if (!n.dead && n.op->view) shares_[g_.output_of(n, 0)] = root(g_.input(n, 0)) + 1;
   }
   constexpr void use(int value, int at) {
     const int r = root(value);
-    if (last_[r] < at) last_[r] = at;
+    if (last_[r] < at + 1) last_[r] = at + 1;
   }
   constexpr void find_uses() {
     for (int i = 0; i < g_.nodes.size(); ++i) {
@@ -72,7 +73,7 @@ class lifetimes {
       for (int k = 0; k < n.inputs; ++k) use(g_.input(n, k), i);
       for (int k = 0; k < n.outputs; ++k) {
         const int r = root(g_.output_of(n, k));
-        if (birth_[r] < 0 && !n.op->view) birth_[r] = i;
+        if (birth_[r] == 0 && !n.op->view) birth_[r] = i + 1;
         use(r, i);
       }
     }
@@ -89,70 +90,91 @@ class lifetimes {
       const node_row& n = g_.nodes[i];
       if (n.dead || n.op->in_place < 0 || n.op->in_place >= n.inputs) continue;
       const int in = root(g_.input(n, n.op->in_place)), out = root(g_.output_of(n, 0));
-      if (in == out || g_.values[in].where != storage::buffer || last_[in] != i) continue;
-      if (birth_[in] < 0 || birth_[out] != i) continue;
+      if (in == out || g_.values[in].where != storage::buffer || last_use(in) != i) continue;
+      if (birth(in) < 0 || birth(out) != i) continue;
       if (value_bytes(g_.values[in], scalar_bytes_) != value_bytes(g_.values[out], scalar_bytes_))
         continue;
-      shares_[in] = out;
+      shares_[in] = out + 1;
       birth_[out] = birth_[in];
     }
   }
 
   const graph& g_;
   int scalar_bytes_;
-  scratch<int> shares_, birth_, last_;
+  scratch<int> shares_, birth_, last_;  // plus one; 0 is none
 };
 
-/// Free ranges below the high-water mark, sorted by offset.
+/// Free ranges below the high-water mark, as a list sorted by offset. Taking looks from the front
+/// (first fit), giving from the back, where the most recent buffers lie.
 class hole_list {
  public:
-  constexpr explicit hole_list(int capacity)
-      : first_(capacity + 1, 0), size_(capacity + 1, 0) {}
+  constexpr explicit hole_list(int capacity) : holes_(capacity + 2) {}
 
   constexpr long take(long bytes) {
-    for (int i = 0; i < holes_; ++i) {
-      if (size_[i] < bytes) continue;
-      const long offset = first_[i];
-      first_[i] += bytes;
-      size_[i] -= bytes;
-      if (size_[i] == 0) remove(i);
+    for (int i = holes_[head].next; i != head; i = holes_[i].next) {
+      hole& h = holes_[i];
+      if (h.size < bytes) continue;
+      const long offset = h.first;
+      h.first += bytes, h.size -= bytes;
+      if (h.size == 0) unlink(i);
       return offset;
     }
     // A hole that touches the end grows.
-    if (holes_ > 0 && first_[holes_ - 1] + size_[holes_ - 1] == end_) {
-      const long offset = first_[--holes_];
-      end_ = offset + bytes;
-      return offset;
+    const int last = holes_[head].previous;
+    long offset = end_;
+    if (last != head && holes_[last].first + holes_[last].size == end_) {
+      offset = holes_[last].first;
+      unlink(last);
     }
-    end_ += bytes;
-    return end_ - bytes;
+    end_ = offset + bytes;
+    return offset;
+  }
+  /// The offset of `bytes` that stay free: for a workspace, used before anything else is taken.
+  constexpr long lend(long bytes) {
+    for (int i = holes_[head].next; i != head; i = holes_[i].next)
+      if (holes_[i].size >= bytes) return holes_[i].first;
+    const long offset = take(bytes);
+    give(offset, bytes);
+    return offset;
   }
   constexpr void give(long offset, long bytes) {
-    int i = holes_;
-    while (i > 0 && first_[i - 1] > offset) --i;
-    const bool joins_before = i > 0 && first_[i - 1] + size_[i - 1] == offset;
-    const bool joins_after = i < holes_ && offset + bytes == first_[i];
-    if (joins_before) {
-      size_[i - 1] += bytes;
-      if (joins_after) size_[i - 1] += size_[i], remove(i);
-    } else if (joins_after) {
-      first_[i] = offset, size_[i] += bytes;
-    } else {
-      for (int k = holes_; k > i; --k) first_[k] = first_[k - 1], size_[k] = size_[k - 1];
-      first_[i] = offset, size_[i] = bytes;
-      ++holes_;
+    int before = holes_[head].previous;
+    while (before != head && holes_[before].first > offset) before = holes_[before].previous;
+    const int after = holes_[before].next;
+    if (after != head && offset + bytes == holes_[after].first) {
+      bytes += holes_[after].size;
+      unlink(after);
     }
+    if (before != head && holes_[before].first + holes_[before].size == offset)
+      holes_[before].size += bytes;
+    else
+      link(before, offset, bytes);
   }
   constexpr long end() const { return end_; }
 
  private:
-  constexpr void remove(int i) {
-    --holes_;
-    for (int k = i; k < holes_; ++k) first_[k] = first_[k + 1], size_[k] = size_[k + 1];
+  static constexpr int head = 0;
+  struct hole {
+    long first = 0, size = 0;
+    int previous = 0, next = 0;
+  };
+
+  constexpr void link(int before, long offset, long bytes) {
+    const int i = unused_ > 0 ? unused_ : ++made_;
+    if (unused_ > 0) unused_ = holes_[unused_].next;
+    const int after = holes_[before].next;
+    holes_[i] = {offset, bytes, before, after};
+    holes_[before].next = holes_[after].previous = i;
+  }
+  constexpr void unlink(int i) {
+    holes_[holes_[i].previous].next = holes_[i].next;
+    holes_[holes_[i].next].previous = holes_[i].previous;
+    holes_[i].next = unused_;
+    unused_ = i;
   }
 
-  scratch<long> first_, size_;
-  int holes_ = 0;
+  scratch<hole> holes_;
+  int made_ = 0, unused_ = 0;
   long end_ = 0;
 };
 
@@ -162,34 +184,35 @@ constexpr memory_plan plan_memory(const graph& g, int scalar_bytes, placement* p
   const lifetimes lives(g, scalar_bytes);
   memory_plan plan;
   hole_list holes(g.values.size());
-  scratch<int> dying(g.nodes.size(), -1);  // by node: the roots that die there, as a linked list
-  scratch<int> next(g.values.size(), -1);
-  scratch<long> offset(g.values.size(), -1);
-  const auto place = [&](int value) {
-    const int r = lives.root(value);
-    if (offset[r] >= 0 || g.values[r].where != storage::buffer || lives.birth(r) < 0) return;
-    offset[r] = holes.take(value_bytes(g.values[r], scalar_bytes));
-    const int death = lives.last_use(r);
-    if (death < g.nodes.size()) next[r] = dying[death], dying[death] = r;
+  // Plus one: the first root that dies at each node, and the next that dies with a root; offsets.
+  scratch<int> dying(g.nodes.size()), next(g.values.size());
+  scratch<long> offset(g.values.size());
+  const auto place = [&](int value, bool for_ever) {
+    const int r = lives.root(value), death = lives.last_use(r);
+    if (offset[r] > 0 || g.values[r].where != storage::buffer || lives.birth(r) < 0) return;
+    if (for_ever != (death == lifetimes::for_ever)) return;
+    offset[r] = holes.take(value_bytes(g.values[r], scalar_bytes)) + 1;
+    if (!for_ever) next[r] = dying[death], dying[death] = r + 1;
   };
+  // What stays goes to the front, where it splits no hole.
+  for (int v = 0; v < g.values.size(); ++v) place(v, true);
   for (int i = 0; i < g.nodes.size(); ++i) {
     const node_row& n = g.nodes[i];
     workspaces[i] = -1;
     if (n.dead) continue;
     if (!n.op->view)
-      for (int k = 0; k < n.outputs; ++k) place(g.output_of(n, k));
+      for (int k = 0; k < n.outputs; ++k) place(g.output_of(n, k), false);
     if (n.kernel.workspace_bytes > 0) {
       const long bytes = (n.kernel.workspace_bytes + buffer_alignment - 1) & -buffer_alignment;
-      workspaces[i] = holes.take(bytes);
-      holes.give(workspaces[i], bytes);
+      workspaces[i] = holes.lend(bytes);
       if (bytes > plan.workspace_bytes) plan.workspace_bytes = bytes;
     }
-    for (int r = dying[i]; r >= 0; r = next[r])
-      holes.give(offset[r], value_bytes(g.values[r], scalar_bytes));
+    for (int r = dying[i]; r > 0; r = next[r - 1])
+      holes.give(offset[r - 1] - 1, value_bytes(g.values[r - 1], scalar_bytes));
   }
   for (int v = 0; v < g.values.size(); ++v) {
     const int r = lives.root(v);
-    places[v] = {g.values[r].where, g.values[r].index, offset[r]};
+    places[v] = {g.values[r].where, g.values[r].index, offset[r] - 1};
   }
   plan.bytes = holes.end();
   return plan;

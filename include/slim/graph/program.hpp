@@ -30,15 +30,8 @@ struct step_row {
   long multiply_adds = 0;
 };
 
-/// Views of a program's tables.
-struct program {
-  table<step_row> steps;
-  table<tensor_row> tensors;  ///< by the graph's numbers of values
-  table<int> edges;
-  table<variable_row> variables;
-  table<scope_row> scopes;
-  table<input_row> inputs;
-  table<int> losses, regularizers;
+/// What a program is besides its tables.
+struct program_facts {
   int batch = 0, output = -1, total_loss = -1;
   int scalar_bytes = 4;
   int first_backward_step = 0;
@@ -46,14 +39,25 @@ struct program {
   memory_plan memory{};
 };
 
+/// Views of a program's tables.
+struct program : program_facts {
+  table<step_row> steps;
+  table<tensor_row> tensors;  ///< by the graph's numbers of values
+  table<int> edges;
+  table<variable_row> variables;
+  table<scope_row> scopes;
+  table<input_row> inputs;
+  table<int> losses, regularizers;
+};
+
+/// The exact sizes of a program's tables.
 struct program_counts {
-  int steps = 0;
+  int steps = 0, losses = 0, regularizers = 0;
   graph_counts graph{};
 };
 
 constexpr program_counts count_program(const graph& g) {
-  program_counts c;
-  c.graph = g.counts();
+  program_counts c{0, g.losses.size(), g.regularizers.size(), g.counts()};
   for (const node_row& n : g.nodes) c.steps += !n.dead && !n.op->view;
   return c;
 }
@@ -68,39 +72,40 @@ struct program_storage {
   variable_row variables[room(C.graph.variables)]{};
   scope_row scopes[room(C.graph.scopes)]{};
   input_row inputs[room(C.graph.inputs)]{};
-  int losses[room(C.graph.losses)]{};
-  int regularizers[room(C.graph.losses)]{};
-  program p{};
+  int losses[room(C.losses)]{};
+  int regularizers[room(C.regularizers)]{};
+  program_facts facts{};
 
-  constexpr program view() const {
+  /// The tables with as many rows as are filled: all, or none yet.
+  constexpr program view(bool filled = true) const {
     auto* self = const_cast<program_storage*>(this);
-    program v = p;
-    v.steps = {self->steps, p.steps.size(), C.steps};
-    v.tensors = {self->tensors, p.tensors.size(), C.graph.values};
-    v.edges = {self->edges, p.edges.size(), C.graph.edges};
-    v.variables = {self->variables, p.variables.size(), C.graph.variables};
-    v.scopes = {self->scopes, p.scopes.size(), C.graph.scopes};
-    v.inputs = {self->inputs, p.inputs.size(), C.graph.inputs};
-    v.losses = {self->losses, p.losses.size(), C.graph.losses};
-    v.regularizers = {self->regularizers, p.regularizers.size(), C.graph.losses};
+    const auto size = [filled](int n) { return filled ? n : 0; };
+    program v;
+    static_cast<program_facts&>(v) = facts;
+    v.steps = {self->steps, size(C.steps), C.steps};
+    v.tensors = {self->tensors, size(C.graph.values), C.graph.values};
+    v.edges = {self->edges, size(C.graph.edges), C.graph.edges};
+    v.variables = {self->variables, size(C.graph.variables), C.graph.variables};
+    v.scopes = {self->scopes, size(C.graph.scopes), C.graph.scopes};
+    v.inputs = {self->inputs, size(C.graph.inputs), C.graph.inputs};
+    v.losses = {self->losses, size(C.losses), C.losses};
+    v.regularizers = {self->regularizers, size(C.regularizers), C.regularizers};
     return v;
-  }
-  /// Keeps sizes and plain members; a stored object may not hold pointers into itself.
-  constexpr void keep(program v) {
-    v.steps = {nullptr, v.steps.size(), 0}, v.tensors = {nullptr, v.tensors.size(), 0};
-    v.edges = {nullptr, v.edges.size(), 0}, v.variables = {nullptr, v.variables.size(), 0};
-    v.scopes = {nullptr, v.scopes.size(), 0}, v.inputs = {nullptr, v.inputs.size(), 0};
-    v.losses = {nullptr, v.losses.size(), 0};
-    v.regularizers = {nullptr, v.regularizers.size(), 0};
-    p = v;
   }
 };
 
-/// Plans the memory of a graph whose kernels are chosen and writes its program into `p`.
-constexpr void make_program(const graph& g, int scalar_bytes, program& p) {
-  scratch<placement> places(g.values.size(), placement{});
-  scratch<long> workspaces(g.nodes.size(), -1);
-  p.memory = plan_memory(g, scalar_bytes, places.data(), workspaces.data());
+/// The memory plan of a graph with at most C rows, kept as a constant.
+template <graph_counts C>
+struct plan_storage {
+  placement places[C.values > 0 ? C.values : 1]{};
+  long workspaces[C.nodes > 0 ? C.nodes : 1]{};
+  memory_plan memory{};
+};
+
+/// Writes the program of a graph whose kernels are chosen and whose memory is planned into `p`.
+constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan& memory,
+                            const placement* places, const long* workspaces, program& p) {
+  p.memory = memory;
   p.batch = g.batch, p.output = g.output, p.total_loss = g.total_loss;
   p.scalar_bytes = scalar_bytes;
   for (int v = 0; v < g.values.size(); ++v)

@@ -7,37 +7,25 @@
 
 namespace slim {
 
-/// Ops that only act in training become their input.
-constexpr void drop_training_ops(graph& g) {
-  scratch<int> stands_for(g.values.size(), -1);
+/// Ops that only act in training become views of their input; `view` is the op that is one.
+constexpr void drop_training_ops(graph& g, const op_info& view) {
   for (int i = 0; i < g.nodes.size(); ++i) {
     node_row& n = g.nodes[i];
-    for (int k = 0; k < n.inputs; ++k) {
-      int& edge = g.edges[n.first_input + k];
-      if (stands_for[edge] >= 0) edge = stands_for[edge];
-    }
     if (!n.op->training_only) continue;
-    const int out = g.output_of(n, 0), in = g.input(n, 0);
-    stands_for[out] = in;
-    if (g.values[out].fetched) g.values[in].fetched = true;
-    n.dead = true;
+    n.op = &view;
+    n.a.dims = g.output_shape(n, 0);
   }
-  const auto follow = [&](int& value) {
-    if (value >= 0 && stands_for[value] >= 0) value = stands_for[value];
-  };
-  follow(g.output);
-  for (int i = 0; i < g.scopes.size(); ++i) follow(g.scopes[i].end_point);
 }
 
 /// Marks nodes dead that no root needs. Roots: the output, fetched values and, if `with_losses`,
 /// losses, their total and the gradients.
 constexpr void drop_unused(graph& g, bool with_losses) {
   if (!with_losses) {
-    g.losses = {nullptr, 0, 0};
-    g.regularizers = {nullptr, 0, 0};
+    g.losses.shrink(0);
+    g.regularizers.shrink(0);
     g.total_loss = -1;
   }
-  scratch<bool> needed(g.values.size(), false);
+  scratch<bool> needed(g.values.size());
   for (int i = 0; i < g.values.size(); ++i)
     needed[i] = g.values[i].fetched || (with_losses && g.values[i].where == storage::gradient);
   if (g.output >= 0) needed[g.output] = true;

@@ -3,12 +3,12 @@
 
 namespace slim {
 
+/// `size` zeros. Passes that need "none" store numbers plus one: filling is what would count in a
+/// constant expression.
 template <class T>
 class scratch {
  public:
-  constexpr scratch(int size, T value) : rows_(new T[size > 0 ? size : 1]) {
-    for (int i = 0; i < size; ++i) rows_[i] = value;
-  }
+  constexpr explicit scratch(int size) : rows_(new T[size > 0 ? size : 1]{}) {}
   constexpr ~scratch() { delete[] rows_; }
   scratch(const scratch&) = delete;
   scratch& operator=(const scratch&) = delete;
