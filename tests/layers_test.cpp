@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -192,11 +194,13 @@ void fill_and_run(model_on<Target>& m, const record& r) {
   m.run().backward({g});
 }
 
+template <class Target>
+using build_function = std::function<int(slim::builder<Target>&, const record&, int)>;
+
 /// The layer `build` makes of a record, after one run.
 template <class Target>
 struct ran : model_on<Target> {
-  template <class Build>
-  ran(const record& r, Build build)
+  ran(const record& r, const build_function<Target>& build)
       : model_on<Target>(dims_of(r.extents("x_dims")), true, device(),
                          [&](auto& b, int x) { return build(b, r, x); }) {
     fill_and_run<Target>(*this, r);
@@ -222,8 +226,8 @@ void check(model_on<Target>& m, const record& r) {
     CHECK(slim_test::distance(r, "db", numbers(m.gradient("biases"))) < limit<Target>);
 }
 
-template <class Target, class Build>
-void check_all(const std::string& kind, Build build) {
+template <class Target>
+void check_all(const std::string& kind, const build_function<Target>& build) {
   for (const record& r : of_kind(kind)) {
     ran<Target> m(r, build);
     check<Target>(m, r);

@@ -53,10 +53,15 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
     gradient_of rule(b, i, running.data(), *ops.sum);
     node.op->gradient(b, rule);
   }
+  // A view has no memory of its own that could be a gradient's.
+  scratch<bool> in_view(g.values.size());
+  for (const node_row& n : g.nodes)
+    if (!n.dead && n.op->view) in_view[g.output_of(n, 0)] = true;
   for (int v = 0; v < g.variables.size(); ++v) {
     int gradient = running[g.variables[v].value] - 1;
     if (gradient < 0 || b.failed()) continue;
-    if (g.values[gradient].where != storage::buffer) gradient = b.add_node(*ops.copy, {gradient});
+    if (g.values[gradient].where != storage::buffer || in_view[gradient])
+      gradient = b.add_node(*ops.copy, {gradient});
     if (gradient < 0) continue;
     g.values[gradient].where = storage::gradient;
     g.values[gradient].index = v;

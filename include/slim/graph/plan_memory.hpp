@@ -187,21 +187,23 @@ constexpr memory_plan plan_memory(const graph& g, int scalar_bytes, placement* p
   // Plus one: the first root that dies at each node, and the next that dies with a root; offsets.
   scratch<int> dying(g.nodes.size()), next(g.values.size());
   scratch<long> offset(g.values.size());
-  const auto place = [&](int value, bool for_ever) {
+  const auto place = [&](int value) {
     const int r = lives.root(value), death = lives.last_use(r);
     if (offset[r] > 0 || g.values[r].where != storage::buffer || lives.birth(r) < 0) return;
-    if (for_ever != (death == lifetimes::for_ever)) return;
     offset[r] = holes.take(value_bytes(g.values[r], scalar_bytes)) + 1;
-    if (!for_ever) next[r] = dying[death], dying[death] = r + 1;
+    if (death < g.nodes.size()) next[r] = dying[death], dying[death] = r + 1;
   };
-  // What stays goes to the front, where it splits no hole.
-  for (int v = 0; v < g.values.size(); ++v) place(v, true);
+  // Small values that stay (losses) go to the front, where they split no hole.
+  constexpr long small = 4096;
+  for (int v = 0; v < g.values.size(); ++v)
+    if (lives.last_use(v) == lifetimes::for_ever && value_bytes(g.values[v], scalar_bytes) <= small)
+      place(v);
   for (int i = 0; i < g.nodes.size(); ++i) {
     const node_row& n = g.nodes[i];
     workspaces[i] = -1;
     if (n.dead) continue;
     if (!n.op->view)
-      for (int k = 0; k < n.outputs; ++k) place(g.output_of(n, k), false);
+      for (int k = 0; k < n.outputs; ++k) place(g.output_of(n, k));
     if (n.kernel.workspace_bytes > 0) {
       const long bytes = (n.kernel.workspace_bytes + buffer_alignment - 1) & -buffer_alignment;
       workspaces[i] = holes.lend(bytes);
