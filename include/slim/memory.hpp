@@ -3,6 +3,7 @@
 // Aligned, zero-filled memory for arenas and scratch space.
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -22,37 +23,67 @@ class aligned_buffer {
   static constexpr std::size_t huge_page = std::size_t{2} << 20;
 
   aligned_buffer() = default;
-  explicit aligned_buffer(std::size_t bytes)
-      : data_(bytes == 0 ? nullptr : allocate(bytes)), size_(bytes) {}
-  aligned_buffer(aligned_buffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  explicit aligned_buffer(std::size_t bytes) : size_(bytes) {
+    if (bytes == 0) return;
+    if (bytes < huge_page) {
+      data_ = base_ = small(bytes);
+    } else {
+      reserved_ = round_up(bytes, huge_page) + huge_page;
+      base_ = reserve(reserved_);
+      data_ = base_ + padding(base_);
+    }
+  }
+  aligned_buffer(aligned_buffer&& other) noexcept { *this = std::move(other); }
   aligned_buffer& operator=(aligned_buffer&& other) noexcept {
+    std::swap(base_, other.base_);
     std::swap(data_, other.data_);
+    std::swap(reserved_, other.reserved_);
     std::swap(size_, other.size_);
     return *this;
   }
-  ~aligned_buffer() {
-    if (data_ != nullptr) ::operator delete (data_, std::align_val_t{alignment(size_)});
-  }
+  ~aligned_buffer() { release(base_, reserved_); }
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
 
  private:
-  static constexpr std::size_t alignment(std::size_t bytes) {
-    return bytes < huge_page ? line : huge_page;
+  static constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
+    return (n + unit - 1) / unit * unit;
+  }
+  static std::size_t padding(const std::byte* base) {
+    const auto address = reinterpret_cast<std::uintptr_t>(base);
+    return round_up(address, huge_page) - address;
   }
 
-  static std::byte* allocate(std::size_t bytes) {
-    void* data = ::operator new (bytes, std::align_val_t{alignment(bytes)});
 #ifdef __linux__
-    if (bytes >= huge_page) madvise(data, bytes, MADV_HUGEPAGE);  // only a wish: may fail
+  // Fresh pages are zero, and cost nothing until they are touched.
+  static std::byte* reserve(std::size_t reserved) {
+    void* base = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) throw std::bad_alloc();
+    madvise(base, reserved, MADV_HUGEPAGE);  // only a wish: may fail
+    return static_cast<std::byte*>(base);
+  }
+  static void release(std::byte* base, std::size_t reserved) {
+    if (reserved == 0)
+      ::operator delete(base, std::align_val_t{line});
+    else
+      munmap(base, reserved);
+  }
+#else
+  static std::byte* reserve(std::size_t reserved) { return small(reserved); }
+  static void release(std::byte* base, std::size_t) {
+    ::operator delete(base, std::align_val_t{line});
+  }
 #endif
+  static std::byte* small(std::size_t bytes) {
+    void* data = ::operator new(bytes, std::align_val_t{line});
     return static_cast<std::byte*>(std::memset(data, 0, bytes));
   }
 
+  std::byte* base_ = nullptr;
   std::byte* data_ = nullptr;
+  std::size_t reserved_ = 0;  // bytes mapped; 0: a small buffer from operator new
   std::size_t size_ = 0;
 };
 

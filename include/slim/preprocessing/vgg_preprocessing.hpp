@@ -17,7 +17,7 @@
 namespace slim {
 
 /// The mean R, G and B of the images VGG was trained on.
-inline constexpr std::array<float, 3> vgg_means{123.68f, 116.779f, 103.939f};
+inline constexpr std::array<float, 3> vgg_means{123.68f, 116.78f, 103.94f};
 
 struct image_extent {
   int height = 0;

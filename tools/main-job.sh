@@ -1,0 +1,16 @@
+#!/bin/sh
+# The main job: VGG-16's report, one image classified, and the forward/backward benchmark.
+set -eu
+cd "$(dirname "$0")/.."
+sh tools/install-packages.sh
+[ -d build/release ] || meson setup build/release >/dev/null
+ninja -C build/release -j 2 examples/04_report examples/03_classify bench/vgg_16
+echo
+echo "== VGG-16, as the compiler sees it"
+build/release/examples/04_report
+echo
+echo "== One image"
+build/release/examples/03_classify examples/data/grace_hopper.jpg
+echo
+echo "== Forward, and forward + backward"
+build/release/bench/vgg_16 --benchmark_min_time=2

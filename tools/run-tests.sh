@@ -1,0 +1,81 @@
+#!/bin/bash
+# Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
+# --full adds what takes longer than continuous integration allows: clang's large tests and the
+# sanitizers over all of them.
+set -u
+cd "$(dirname "$0")/.."
+sh tools/install-packages.sh || exit 1
+full=false
+[ "${1:-}" != --full ] || full=true
+passed=0
+failed=0
+skipped=0
+skipped_names=""
+
+count() {  # name, exit status of one step that is a test by itself
+  if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+skip() {
+  skipped=$((skipped + 1))
+  skipped_names="$skipped_names$1; "
+}
+
+# Builds into build/$1 with the environment and options that follow, then runs meson's tests.
+suite() {  # folder, meson test arguments, environment..., -- meson options...
+  local folder=build/$1 arguments=$2 environment=()
+  shift 2
+  while [ "$1" != -- ]; do environment+=("$1"); shift; done
+  shift
+  echo "== $folder"
+  if [ ! -d "$folder" ]; then
+    env "${environment[@]}" meson setup "$folder" -Dwerror=true "$@" >"$folder.log" 2>&1 || {
+      tail -n 20 "$folder.log"
+      count "configuring $folder" 1
+      return
+    }
+  fi
+  ninja -C "$folder" -j 2 >"$folder.log" 2>&1
+  local built=$?
+  count "building $folder without warnings" $built
+  if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$folder.log" | head -n 20; return; fi
+  # shellcheck disable=SC2086
+  meson test -C "$folder" --no-rebuild --num-processes 1 --print-errorlogs $arguments \
+    >"$folder.log" 2>&1
+  grep -E "^ *[0-9]+/[0-9]+ " "$folder.log"
+  grep -E "FAIL|TIMEOUT" -A 40 "$folder.log" | grep -vE "^ *[0-9]+/[0-9]+ " | head -n 60
+  local ok bad out
+  ok=$(sed -nE 's/^Ok: +([0-9]+).*/\1/p' "$folder.log")
+  bad=$(sed -nE 's/^(Fail|Timeout|Unexpected Pass): +([0-9]+).*/\2/p' "$folder.log" | paste -sd+)
+  out=$(sed -nE 's/^Expected Fail: +([0-9]+).*/\1/p' "$folder.log")
+  if [ -z "$ok" ]; then count "running the tests of $folder" 1; return; fi
+  passed=$((passed + ok + ${out:-0}))
+  failed=$((failed + $((${bad:-0}))))
+  out=$(sed -nE 's/^Skipped: +([0-9]+).*/\1/p' "$folder.log")
+  skipped=$((skipped + ${out:-0}))
+}
+
+mkdir -p build
+clang=$(command -v clang++-19 || command -v clang++ || true)
+suite release "" CXX=g++ --
+if [ -n "$clang" ]; then
+  if $full; then suite clang "" CXX="$clang" --; else
+    suite clang "--suite unit --suite examples --suite compile" CXX="$clang" --; fi
+else
+  skip "tests with clang: no clang++"
+fi
+sanitized="--suite unit"
+if $full; then sanitized="--suite unit --suite large"; fi
+suite sanitized "$sanitized" CXX=g++ ASAN_OPTIONS=detect_leaks=1 -- \
+  -Db_sanitize=address,undefined -Doptimization=1 -Ddebug=true -Db_ndebug=false \
+  -Dbenchmarks=disabled
+python3 bench/compile_time.py --check --repetitions 1 --compiler g++
+count "compile-time budgets" $?
+if command -v nvcc >/dev/null; then
+  sh tests/nvcc.sh
+  count "front and middle under nvcc" $?
+else
+  skip "front and middle under nvcc: no nvcc"
+fi
+[ -z "$skipped_names" ] || echo "skipped: $skipped_names"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
