@@ -45,8 +45,6 @@ struct weights_from {
 template <std::size_t N>
 weights_from(const char (&)[N]) -> weights_from<N>;
 
-namespace detail {
-
 /// The input with this name, or an error that names the loss.
 constexpr int loss_input(graph_builder& b, std::string_view name) {
   const int input = find_input(b.g, name);
@@ -79,6 +77,8 @@ constexpr void collect_loss(B& b, int rows) {
   if (!b.failed()) b.g.losses.add(loss);
 }
 
+/// What every loss is made of: a tag with its name, its options and `build<O>(b)`, which appends the
+/// loss and ends in `collect_loss`. A user's loss is written the same way.
 template <class Tag, class... Own>
 struct loss {
   using options = option_list<Own...>;
@@ -99,6 +99,8 @@ struct loss {
     b.layer_name = {};
   }
 };
+
+namespace detail {
 
 /// Both cross entropies: the labels' type tells them apart.
 template <class O, class B>
@@ -152,11 +154,11 @@ struct sparse_softmax_cross_entropy {
 
 /// Cross entropy of logits [n, k] and a distribution over classes [n, k] (one-hot labels).
 template <auto... Option>
-struct softmax_cross_entropy : detail::loss<ops::softmax_cross_entropy, constant<Option>...> {};
+struct softmax_cross_entropy : loss<ops::softmax_cross_entropy, constant<Option>...> {};
 
 /// Cross entropy of logits [n, k] and class numbers, int [n], each in [0, k).
 template <auto... Option>
 struct sparse_softmax_cross_entropy
-    : detail::loss<ops::sparse_softmax_cross_entropy, constant<Option>...> {};
+    : loss<ops::sparse_softmax_cross_entropy, constant<Option>...> {};
 
 }  // namespace slim

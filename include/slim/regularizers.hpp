@@ -1,8 +1,10 @@
 // Penalties on weights. A regularizer is a value r with r(w), one element's penalty, and
 // r.gradient(w); `active()` is false where a scale of 0 switches it off and `fault()` names a wrong
-// scale. A user's own is written the same way. The loss is the sum over the variable's elements.
+// scale. The loss is the sum over the variable's elements. A user's own is written the same way; one
+// of plain arithmetic, as L2 is, leaves T unconstrained and so also takes vectors of numbers.
 #pragma once
 
+#include <concepts>
 #include <string_view>
 
 namespace slim {
@@ -14,11 +16,11 @@ struct l1_regularizer {
 
   constexpr bool active() const { return scale != 0; }
   constexpr std::string_view fault() const { return scale < 0 ? "the scale is negative" : ""; }
-  template <class T>
+  template <std::floating_point T>
   constexpr T operator()(T w) const {
     return T(scale) * (w < 0 ? -w : w);
   }
-  template <class T>
+  template <std::floating_point T>
   constexpr T gradient(T w) const {
     return T(scale) * T((w > 0) - (w < 0));
   }
@@ -50,11 +52,11 @@ struct l1_l2_regularizer {
   constexpr std::string_view fault() const {
     return scale_l1 < 0 || scale_l2 < 0 ? "a scale is negative" : "";
   }
-  template <class T>
+  template <std::floating_point T>
   constexpr T operator()(T w) const {
     return l1_regularizer{scale_l1}(w) + l2_regularizer{scale_l2}(w);
   }
-  template <class T>
+  template <std::floating_point T>
   constexpr T gradient(T w) const {
     return l1_regularizer{scale_l1}.gradient(w) + l2_regularizer{scale_l2}.gradient(w);
   }
@@ -69,11 +71,11 @@ struct sum_regularizer {
 
   constexpr bool active() const { return a.active() || b.active(); }
   constexpr std::string_view fault() const { return a.fault().empty() ? b.fault() : a.fault(); }
-  template <class T>
+  template <std::floating_point T>
   constexpr T operator()(T w) const {
     return a(w) + b(w);
   }
-  template <class T>
+  template <std::floating_point T>
   constexpr T gradient(T w) const {
     return a.gradient(w) + b.gradient(w);
   }

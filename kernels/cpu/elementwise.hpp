@@ -1,5 +1,6 @@
-// Element-wise ops on the CPU. Eigen's expressions on DefaultDevice slices are already one pass
-// over memory without allocation, so most ops run on those; what is here is what they miss.
+// Element-wise ops on the CPU, a register at a time where the functor takes registers. Ops that are
+// not here run on their Eigen expressions, which on DefaultDevice slices are one pass over memory
+// without allocation, too.
 #pragma once
 
 #include "../eigen/elementwise.hpp"
@@ -32,7 +33,122 @@ void bias_backward(const kernel_call& call) {
     for (int i = 0; i < c; ++i) db[i] += partial[long{shard} * c + i];
 }
 
+/// out = f(first register, second) for all elements, in shards.
+template <class T, class F>
+void for_all(const kernel_call& call, const T* a, const T* b, T* out, F f) {
+  reference::in_ranges(call.device(), call.out().dims.count(), reference::elements_a_shard,
+                       [&](long first, long last) {
+                         for_each_vec<T>(static_cast<int>(last - first), [&](int i, int count) {
+                           const long at = first + i;
+                           store_some(f(load_some(a + at, count), load_some(b + at, count)),
+                                      out + at, count);
+                         });
+                       });
+}
+
+template <class A, class T>
+void activation_forward(const kernel_call& call) {
+  const T* x = call.in(0).as<const T>();
+  for_all(call, x, x, call.out().as<T>(),
+          [](vec<T> v, vec<T>) { return activate<functor<A>, T>(v); });
+}
+
+template <class A, class T>
+void activation_backward(const kernel_call& call) {
+  for_all(call, call.in(1).as<const T>(), call.in(0).as<const T>(), call.out().as<T>(),
+          [](vec<T> dy, vec<T> saved) { return activate_backward<functor<A>, T>(dy, saved); });
+}
+
+/// A regularizer's penalty and derivative, on registers where it can.
+template <class R, class T>
+vec<T> penalty(vec<T> w) {
+  if constexpr (requires { R::value(w); }) {
+    return R::value(w);
+  } else {
+    alignas(64) T buffer[width<T>];
+    w.store(buffer);
+    for (T& x : buffer) x = R::value(x);
+    return vec<T>::load(buffer);
+  }
+}
+template <class R, class T>
+vec<T> penalty_gradient(vec<T> w) {
+  if constexpr (requires { R::value.gradient(w); }) {
+    return R::value.gradient(w);
+  } else {
+    alignas(64) T buffer[width<T>];
+    w.store(buffer);
+    for (T& x : buffer) x = R::value.gradient(x);
+    return vec<T>::load(buffer);
+  }
+}
+
+/// The sum of all penalties: a register's worth of sums over a few thousand elements, then in
+/// double, in a fixed order.
+template <class R, class T>
+void regularizer_forward(const kernel_call& call) {
+  constexpr int shards = 64, block = 4096;
+  double partial[shards];
+  const T* w = call.in(0).as<const T>();
+  const long count = call.in(0).dims.count();
+  call.device().parallel(shards, [&](int shard, int) {
+    const long last = count * (shard + 1) / shards;
+    double sum = 0;
+    for (long first = count * shard / shards; first < last; first += block) {
+      vec<T> sums = vec<T>::zero();
+      for_each_vec<T>(static_cast<int>(std::min<long>(block, last - first)), [&](int i, int n) {
+        if (n == width<T>)
+          sums += penalty<R, T>(vec<T>::loadu(w + first + i));
+        else
+          for (int k = i; k < i + n; ++k) sum += static_cast<double>(R::value(w[first + k]));
+      });
+      sum += static_cast<double>(sums.sum());
+    }
+    partial[shard] = sum;
+  });
+  double sum = 0;
+  for (double p : partial) sum += p;
+  *call.out().as<T>() = static_cast<T>(sum);
+}
+
+template <class R, class T>
+void regularizer_backward(const kernel_call& call) {
+  const T* w = call.in(0).as<const T>();
+  const vec<T> scale(*call.in(1).as<const T>());
+  const auto slope = [&](vec<T> v) { return scale * penalty_gradient<R, T>(v); };
+  if (call.inputs() > 2)
+    for_all(call, w, call.in(2).as<const T>(), call.out().as<T>(),
+            [&](vec<T> v, vec<T> running) { return running + slope(v); });
+  else
+    for_all(call, w, w, call.out().as<T>(), [&](vec<T> v, vec<T>) { return slope(v); });
+}
+
 }  // namespace cpu
+
+template <class A, class T>
+struct kernel_of<op::activation<A>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::activation_forward<A, T>, 0};
+  }
+};
+template <class A, class T>
+struct kernel_of<op::activation_backward<A>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::activation_backward<A, T>, 0};
+  }
+};
+template <class R, class T>
+struct kernel_of<op::regularizer<R>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::regularizer_forward<R, T>, 0};
+  }
+};
+template <class R, class T>
+struct kernel_of<op::regularizer_backward<R>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::regularizer_backward<R, T>, 0};
+  }
+};
 
 template <class T>
 struct kernel_of<op::bias_backward, T, backend::cpu> {

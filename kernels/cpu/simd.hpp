@@ -83,6 +83,8 @@ struct vec {
 
   friend vec max(vec a, vec b) { return Eigen::internal::pmax(a.value, b.value); }
   friend vec min(vec a, vec b) { return Eigen::internal::pmin(a.value, b.value); }
+  /// 1 where a is above 0, else 0.
+  friend vec positive(vec a) { return select(a > zero(), vec(T(1)), zero()); }
   /// a * b + c, rounded once where the machine can.
   friend vec multiply_add(vec a, vec b, vec c) {
     return Eigen::internal::pmadd(a.value, b.value, c.value);

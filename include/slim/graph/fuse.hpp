@@ -17,8 +17,9 @@ class consumers {
       if (g.nodes[i].dead) continue;
       for (int k = 0; k < g.nodes[i].inputs; ++k) add(g.input(g.nodes[i], k), i);
     }
+    // The caller reads what it fetches, and the gradients.
     for (int i = 0; i < g.values.size(); ++i)
-      if (g.values[i].fetched) ++count_[i];
+      if (g.values[i].fetched || g.values[i].where == storage::gradient) ++count_[i];
     if (g.output >= 0) ++count_[g.output];
     if (g.total_loss >= 0) ++count_[g.total_loss];
     for (int loss : g.losses) ++count_[loss];
