@@ -34,7 +34,7 @@ struct swish_fn {
 
 /// A user's penalty: scale * sum(w^4).
 struct quartic_regularizer {
-  static constexpr std::string_view name = "quartic";
+  [[maybe_unused]] static constexpr std::string_view name = "quartic";
   double scale = 0;
   constexpr bool active() const { return scale != 0; }
   constexpr std::string_view fault() const { return {}; }
@@ -129,21 +129,36 @@ std::vector<row<B>> convolutions() {
       {"conv2d", {2, 6, 5, 3}, &sequence_of<B, conv3<4>>},
       {"conv2d valid", {2, 6, 5, 3}, &sequence_of<B, conv3<4, valid>>},
       {"conv2d stride", {2, 7, 6, 3}, &sequence_of<B, conv3<4, stride{2}>>},
-      {"conv2d strides, valid", {1, 8, 7, 3},
+      {"conv2d strides, valid",
+       {1, 8, 7, 3},
        &sequence_of<B, conv2d<4, kernel_size{3, 2}, stride{2, 3}, valid>>},
-      {"conv2d stride above kernel", {1, 7, 7, 2}, &sequence_of<B, conv2d<3, kernel_size{1}, stride{3}>>},
+      {"conv2d stride above kernel",
+       {1, 7, 7, 2},
+       &sequence_of<B, conv2d<3, kernel_size{1}, stride{3}>>},
       {"conv2d rate", {1, 8, 9, 2}, &sequence_of<B, conv3<3, rate{2}>>},
       {"conv2d rates, valid", {1, 8, 9, 2}, &sequence_of<B, conv3<3, rate{2, 3}, valid>>},
-      {"conv2d 1x1", {2, 4, 3, 5}, &sequence_of<B, conv2d<4, kernel_size{1}, biases_initializer{none}>>},
-      {"conv2d 5x1, linear", {1, 6, 6, 3}, &sequence_of<B, conv2d<4, kernel_size{5, 1}, activation_fn{none}>>},
+      {"conv2d 1x1",
+       {2, 4, 3, 5},
+       &sequence_of<B, conv2d<4, kernel_size{1}, biases_initializer{none}>>},
+      {"conv2d 5x1, linear",
+       {1, 6, 6, 3},
+       &sequence_of<B, conv2d<4, kernel_size{5, 1}, activation_fn{none}>>},
       {"conv2d of the whole", {3, 4, 3, 5}, &sequence_of<B, conv2d<6, kernel_size{4, 3}, valid>>},
-      {"conv2d of many channels", {1, 7, 6, 32}, &sequence_of<B, conv3<32>, conv3<32, activation_fn{elu}>>},
-      {"conv2d and max_pool2d", {1, 7, 9, 32}, &sequence_of<B, conv3<32>, max_pool2d<kernel_size{2}>>},
-      {"conv2d, max_pool2d, conv2d", {1, 8, 8, 32},
+      {"conv2d of many channels",
+       {1, 7, 6, 32},
+       &sequence_of<B, conv3<32>, conv3<32, activation_fn{elu}>>},
+      {"conv2d and max_pool2d",
+       {1, 7, 9, 32},
+       &sequence_of<B, conv3<32>, max_pool2d<kernel_size{2}>>},
+      {"conv2d, max_pool2d, conv2d",
+       {1, 8, 8, 32},
        &sequence_of<B, conv3<32>, max_pool2d<kernel_size{2}>, conv3<32, activation_fn{none}>>},
-      {"linear conv2d and max_pool2d", {1, 6, 6, 32},
+      {"linear conv2d and max_pool2d",
+       {1, 6, 6, 32},
        &sequence_of<B, conv3<32, activation_fn{none}>, max_pool2d<kernel_size{2}>>},
-      {"spatial_squeeze", {2, 1, 1, 6}, &sequence_of<B, conv2d<4, kernel_size{1}>, spatial_squeeze<>>},
+      {"spatial_squeeze",
+       {2, 1, 1, 6},
+       &sequence_of<B, conv2d<4, kernel_size{1}>, spatial_squeeze<>>},
   };
 }
 
@@ -152,49 +167,73 @@ std::vector<row<B>> other_layers() {
   constexpr auto same = padding::same;
   return {
       {"fully_connected", {3, 7}, &sequence_of<B, fully_connected<5>>},
-      {"fully_connected thrice", {3, 7},
+      {"fully_connected thrice",
+       {3, 7},
        &sequence_of<B, fully_connected<5, activation_fn{softplus}>, fully_connected<6>, linear<2>>},
       {"fully_connected of rank 4", {2, 3, 2, 5}, &sequence_of<B, fully_connected<4>>},
       {"max_pool2d", {2, 6, 7, 3}, &sequence_of<B, max_pool2d<kernel_size{2}>>},
-      {"max_pool2d overlapping, same", {2, 6, 7, 3}, &sequence_of<B, max_pool2d<kernel_size{3}, same>>},
-      {"max_pool2d of a layer", {2, 6, 7, 3}, &sequence_of<B, conv3<4>, max_pool2d<kernel_size{3, 2}>>},
+      {"max_pool2d overlapping, same",
+       {2, 6, 7, 3},
+       &sequence_of<B, max_pool2d<kernel_size{3}, same>>},
+      {"max_pool2d of a layer",
+       {2, 6, 7, 3},
+       &sequence_of<B, conv3<4>, max_pool2d<kernel_size{3, 2}>>},
       {"avg_pool2d", {2, 6, 7, 3}, &sequence_of<B, avg_pool2d<kernel_size{2}>>},
-      {"avg_pool2d overlapping, same", {2, 6, 7, 3},
+      {"avg_pool2d overlapping, same",
+       {2, 6, 7, 3},
        &sequence_of<B, avg_pool2d<kernel_size{3, 4}, stride{2, 1}, same>>},
       {"bias_add", {2, 3, 4, 5}, &sequence_of<B, bias_add<>>},
       {"bias_add and relu", {6, 5}, &sequence_of<B, bias_add<activation_fn{relu}>>},
       {"flatten", {2, 3, 4, 5}, &sequence_of<B, flatten<>>},
-      {"flatten between layers", {2, 4, 4, 3}, &sequence_of<B, conv3<2>, flatten<>, fully_connected<5>>},
+      {"flatten between layers",
+       {2, 4, 4, 3},
+       &sequence_of<B, conv3<2>, flatten<>, fully_connected<5>>},
       {"dropout", {4, 9}, &sequence_of<B, dropout<keep_prob{0.7}>>},
-      {"dropout twice", {4, 9},
+      {"dropout twice",
+       {4, 9},
        &sequence_of<B, fully_connected<8>, dropout<>, linear<8>, dropout<keep_prob{0.8}>>},
       {"softmax", {3, 5}, &sequence_of<B, softmax<>>, 3},
       {"softmax of rank 4", {2, 2, 3, 4}, &sequence_of<B, softmax<>>},
       {"residual", {2, 5, 4, 3}, &sequence_of<B, residual<conv3<3>>>},
       {"residual of many channels", {1, 6, 6, 32}, &sequence_of<B, residual<conv3<32>>, conv3<32>>},
-      {"nested residual", {2, 4, 4, 3}, &sequence_of<B, conv3<3>, residual<conv3<3>, residual<conv3<3>>>>},
-      {"diamond", {2, 5, 4, 3}, &sequence_of<B, conv3<2>, diamond<conv3<4>, conv2d<4, kernel_size{1}>>, conv3<2>>},
+      {"nested residual",
+       {2, 4, 4, 3},
+       &sequence_of<B, conv3<3>, residual<conv3<3>, residual<conv3<3>>>>},
+      {"diamond",
+       {2, 5, 4, 3},
+       &sequence_of<B, conv3<2>, diamond<conv3<4>, conv2d<4, kernel_size{1}>>, conv3<2>>},
       {"the same twice", {3, 4}, &sequence_of<B, fully_connected<4>, twice, linear<3>>},
-      {"a variable plus an activation", {3, 4, 4, 3}, &sequence_of<B, conv3<3>, add_variable, conv3<2>>},
-      {"a variable plus a dense activation", {3, 4}, &sequence_of<B, fully_connected<5>, add_variable, linear<2>>},
+      {"a variable plus an activation",
+       {3, 4, 4, 3},
+       &sequence_of<B, conv3<3>, add_variable, conv3<2>>},
+      {"a variable plus a dense activation",
+       {3, 4},
+       &sequence_of<B, fully_connected<5>, add_variable, linear<2>>},
   };
 }
 
 template <class B>
 std::vector<row<B>> losses() {
   return {
-      {"sparse_softmax_cross_entropy", {5, 6},
+      {"sparse_softmax_cross_entropy",
+       {5, 6},
        &sequence_of<B, with_losses<5, sparse, sparse_softmax_cross_entropy<>>>},
-      {"sparse cross entropy, weighted", {5, 6},
-       &sequence_of<B, with_losses<5, sparse, sparse_softmax_cross_entropy<
-                                                 loss_weight{0.3}, weights_from{"weights"}>>>},
-      {"softmax_cross_entropy", {5, 6},
+      {"sparse cross entropy, weighted",
+       {5, 6},
+       &sequence_of<
+           B,
+           with_losses<5, sparse,
+                       sparse_softmax_cross_entropy<loss_weight{0.3}, weights_from{"weights"}>>>},
+      {"softmax_cross_entropy",
+       {5, 6},
        &sequence_of<B, with_losses<5, one_hot, softmax_cross_entropy<>>>},
-      {"cross entropy, smoothed and weighted", {5, 6},
-       &sequence_of<B, with_losses<5, one_hot, softmax_cross_entropy<
-                                                  label_smoothing{0.1}, loss_weight{2},
-                                                  weights_from{"weights"}>>>},
-      {"two losses", {5, 6},
+      {"cross entropy, smoothed and weighted",
+       {5, 6},
+       &sequence_of<B, with_losses<5, one_hot,
+                                   softmax_cross_entropy<label_smoothing{0.1}, loss_weight{2},
+                                                         weights_from{"weights"}>>>},
+      {"two losses",
+       {5, 6},
        &sequence_of<B, with_losses<5, one_hot, softmax_cross_entropy<label_smoothing{0.2}>,
                                    softmax_cross_entropy<weights_from{"weights"}>>>},
   };
@@ -204,13 +243,22 @@ template <class B>
 std::vector<row<B>> regularizers() {
   using penalties = sum_regularizer<l2_regularizer, quartic_regularizer>;
   return {
-      {"l1_regularizer", {3, 4}, &sequence_of<B, linear<5, weights_regularizer{l1_regularizer{0.3}}>>},
-      {"l2_regularizer", {1, 5, 5, 2}, &sequence_of<B, conv3<3, weights_regularizer{l2_regularizer{0.3}}>>},
-      {"l1_l2_regularizer", {3, 4},
+      {"l1_regularizer",
+       {3, 4},
+       &sequence_of<B, linear<5, weights_regularizer{l1_regularizer{0.3}}>>},
+      {"l2_regularizer",
+       {1, 5, 5, 2},
+       &sequence_of<B, conv3<3, weights_regularizer{l2_regularizer{0.3}}>>},
+      {"l1_l2_regularizer",
+       {3, 4},
        &sequence_of<B, linear<5, weights_regularizer{l1_l2_regularizer{0.2, 0.4}}>>},
-      {"sum_regularizer", {3, 4},
-       &sequence_of<B, linear<5, weights_regularizer{penalties{l2_regularizer{0.2}, quartic_regularizer{0.4}}}>>},
-      {"regularizer of biases", {3, 4}, &sequence_of<B, linear<5, biases_regularizer{l2_regularizer{0.4}}>>},
+      {"sum_regularizer",
+       {3, 4},
+       &sequence_of<B, linear<5, weights_regularizer{penalties{l2_regularizer{0.2},
+                                                               quartic_regularizer{0.4}}}>>},
+      {"regularizer of biases",
+       {3, 4},
+       &sequence_of<B, linear<5, biases_regularizer{l2_regularizer{0.4}}>>},
   };
 }
 
@@ -219,7 +267,8 @@ template <auto F, class B>
 void add_activation(std::vector<row<B>>& rows, const char* name) {
   rows.push_back({name, {3, 20}, &sequence_of<B, function<F>>, 8});
   rows.push_back({name, {1, 5, 5, 2}, &sequence_of<B, conv3<3, activation_fn{F}>, conv3<2>>, 4});
-  rows.push_back({name, {4, 6}, &sequence_of<B, fully_connected<5, activation_fn{F}>, linear<3>>, 4});
+  rows.push_back(
+      {name, {4, 6}, &sequence_of<B, fully_connected<5, activation_fn{F}>, linear<3>>, 4});
 }
 template <class B>
 std::vector<row<B>> activations() {
@@ -375,8 +424,9 @@ int check_coordinates(subject<Target>& s, const std::vector<std::vector<double>>
   int smooth = 0;
   for (int k = 0; k < coordinates; ++k) {
     const auto v = static_cast<std::size_t>(k % s.variables());
-    const std::size_t i = slim_test::hash_at(slim_test::fnv1a64("coordinate"),
-                                             static_cast<std::uint64_t>(k)) % g[v].size();
+    const std::size_t i =
+        slim_test::hash_at(slim_test::fnv1a64("coordinate"), static_cast<std::uint64_t>(k)) %
+        g[v].size();
     std::vector<std::vector<double>> direction(g.size());
     direction[v].assign(i + 1, 0.0);
     direction[v][i] = 1;

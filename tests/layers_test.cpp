@@ -73,8 +73,8 @@ std::vector<T> input_of(const record& r, const std::string& leaf, long count) {
   const std::string name = r.text("id") + "/" + leaf;
   const bool repeats = r.has("quantised") && r.integer("quantised") == 1;
   const auto size = static_cast<std::size_t>(count);
-  const auto values = repeats && leaf != "g" ? slim_test::quantised(name, size)
-                                             : slim_test::uniform(name, size);
+  const auto values =
+      repeats && leaf != "g" ? slim_test::quantised(name, size) : slim_test::uniform(name, size);
   return {values.begin(), values.end()};
 }
 
@@ -91,8 +91,8 @@ auto output_of(model_on<Target>& m) {
 // ---- Activations ------------------------------------------------------------------------------
 
 /// All but ReLU by one type that chooses at run time, so that no kernel is compiled once for each.
-using functions = std::variant<slim::relu6_fn, slim::elu_fn, slim::sigmoid_fn, slim::tanh_fn,
-                               slim::softplus_fn>;
+using functions =
+    std::variant<slim::relu6_fn, slim::elu_fn, slim::sigmoid_fn, slim::tanh_fn, slim::softplus_fn>;
 functions chosen_function;
 
 struct chosen_fn {
@@ -143,7 +143,8 @@ template <class B, class Mark>
 int finished(B& b, const record& r, int y, Mark mark) {
   mark(y);
   if (r.integer("bias") == 1) {
-    y = b.template add<slim::op::bias_add>({y, variable(b, "biases", dims_of(r.extents("b_dims")))});
+    y = b.template add<slim::op::bias_add>(
+        {y, variable(b, "biases", dims_of(r.extents("b_dims")))});
     mark(y);
   }
   return activated(b, r.text("activation"), y);
@@ -252,10 +253,20 @@ TEST_CASE("golden inputs are those of the oracle") {
 }
 
 TEST_CASE("every kind of record has a test") {
-  const std::set<std::string> tested{
-      "uniform", "conv2d",  "conv2d_pool", "fully_connected",       "max_pool2d",
-      "avg_pool2d", "bias_add", "flatten", "dropout", "softmax", "softmax_cross_entropy",
-      "sparse_softmax_cross_entropy", "regularizer", "activation"};
+  const std::set<std::string> tested{"uniform",
+                                     "conv2d",
+                                     "conv2d_pool",
+                                     "fully_connected",
+                                     "max_pool2d",
+                                     "avg_pool2d",
+                                     "bias_add",
+                                     "flatten",
+                                     "dropout",
+                                     "softmax",
+                                     "softmax_cross_entropy",
+                                     "sparse_softmax_cross_entropy",
+                                     "regularizer",
+                                     "activation"};
   std::set<std::string> stored;
   for (const record& r : records()) stored.insert(r.text("kind"));
   CHECK(stored == tested);
@@ -263,9 +274,8 @@ TEST_CASE("every kind of record has a test") {
 
 TEMPLATE_TEST_CASE("conv2d", "", eigen_double, cpu_double, eigen_float, cpu_float) {
   for (const record& r : of_kind("conv2d")) {
-    ran<TestType> m(r, [](auto& b, const record& some, int x) {
-      return convolved(b, some, x, [](int) {});
-    });
+    ran<TestType> m(
+        r, [](auto& b, const record& some, int x) { return convolved(b, some, x, [](int) {}); });
     INFO(r.title());
     const bool something = r.integer("bias") == 1 || r.text("activation") != "none";
     CHECK(runs(m.program(), something ? "fused_convolution" : "convolution"));
@@ -277,9 +287,8 @@ TEMPLATE_TEST_CASE("conv2d", "", eigen_double, cpu_double, eigen_float, cpu_floa
 TEMPLATE_TEST_CASE("conv2d and pooling", "", eigen_double, cpu_double, eigen_float, cpu_float) {
   int in_one_node = 0;
   for (const record& r : of_kind("conv2d_pool")) {
-    ran<TestType> m(r, [](auto& b, const record& some, int x) {
-      return convolved(b, some, x, [](int) {});
-    });
+    ran<TestType> m(
+        r, [](auto& b, const record& some, int x) { return convolved(b, some, x, [](int) {}); });
     in_one_node += !runs(m.program(), "max_pool");
     check<TestType>(m, r);
   }
@@ -329,7 +338,8 @@ TEMPLATE_TEST_CASE("bias_add, flatten and dropout", "", eigen_double, cpu_double
   });
   check_all<TestType>("dropout", [](auto& b, const record& r, int x) {
     using namespace slim;
-    if (r.number("keep_prob") == 1) return dropout<keep_prob{1.0}>::template lower<no_context>(b, x);
+    if (r.number("keep_prob") == 1)
+      return dropout<keep_prob{1.0}>::template lower<no_context>(b, x);
     REQUIRE(r.number("keep_prob") == 0.5);
     REQUIRE(r.integer("training") == 0);
     return dropout<keep_prob{0.5}, is_training{false}>::template lower<no_context>(b, x);
@@ -375,8 +385,11 @@ namespace {
 /// The inputs of a loss as the record gives them: a number for all, or one an example.
 struct loss_inputs {
   explicit loss_inputs(const record& r)
-      : rows(r.integer("rows")), classes(r.integer("classes")), sparse(!r.text("kind").find("sparse")),
-        weighted(r.text("weights") == "vector"), weight(weighted ? 1 : r.number("weights")) {
+      : rows(r.integer("rows")),
+        classes(r.integer("classes")),
+        sparse(!r.text("kind").find("sparse")),
+        weighted(r.text("weights") == "vector"),
+        weight(weighted ? 1 : r.number("weights")) {
     for (double label : r.at("labels").values) labels.push_back(static_cast<int>(label));
   }
   template <class T>
@@ -468,7 +481,8 @@ int penalised(B& b, const record& r, int w) {
       {"l1", {&penalty<l1_regularizer{l1}, B>, &penalty<l1_regularizer{small_l1}, B>}},
       {"l2", {&penalty<l2_regularizer{l2}, B>, &penalty<l2_regularizer{small_l2}, B>}},
       {"l1_l2",
-       {&penalty<l1_l2_regularizer{l1, l2}, B>, &penalty<l1_l2_regularizer{small_l1, small_l2}, B>}},
+       {&penalty<l1_l2_regularizer{l1, l2}, B>,
+        &penalty<l1_l2_regularizer{small_l1, small_l2}, B>}},
       {"sum",
        {&penalty<sum_regularizer{l1_regularizer{l1}, l2_regularizer{l2}}, B>,
         &penalty<sum_regularizer{l1_regularizer{small_l1}, l2_regularizer{small_l2}}, B>}}};

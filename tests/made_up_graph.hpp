@@ -79,6 +79,7 @@ constexpr auto made_up_lowered() {
 template <int Blocks>
 struct made_up {
   static constexpr auto storage = made_up_lowered<Blocks>();
+  static constexpr bool refused = false;
   static constexpr slim::graph view() { return storage.view(); }
 };
 

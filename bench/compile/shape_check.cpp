@@ -3,7 +3,7 @@
 
 using namespace slim;
 
-using network_t = network<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>>;
+using network_t = network<nets::vgg_arg_scope<nets::vgg_16<>>, input<8, 224, 224, 3>>;
 static_assert(network_t::output_shape == shape{8, 1000});
 static_assert(network_t::parameter_count == 138'357'544);
 static_assert(network_t::multiply_adds == 8 * 15'470'264'320);

@@ -2,7 +2,7 @@
 #include <slim/slim.hpp>
 
 using namespace slim;
-using model_t = model<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>>;
+using model_t = model<nets::vgg_arg_scope<nets::vgg_16<>>, input<8, 224, 224, 3>>;
 
 int main() {
   model_t m;

@@ -2,7 +2,7 @@
 #include <slim/slim.hpp>
 
 using namespace slim;
-using model_t = model<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>, labels<8>,
+using model_t = model<nets::vgg_arg_scope<nets::vgg_16<>>, input<8, 224, 224, 3>, labels<8>,
                       sparse_softmax_cross_entropy<>>;
 
 int main() {

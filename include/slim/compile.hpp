@@ -120,14 +120,27 @@ struct compiled {
   using passes = all_passes<Target, Lowering, Training>;
   using last = typename passes::last;
   static constexpr graph view() { return last::view(); }
-  static constexpr message failure() { return last::view().failure; }
+  static constexpr message failure() {
+    if constexpr (Lowering::refused)
+      return {};
+    else
+      return last::view().failure;
+  }
 
+  /// A network that lowering refused has no program, and nothing more is said of it.
+  static constexpr program program_view() {
+    if constexpr (Lowering::refused)
+      return {};
+    else
+      return result<last>::value;
+  }
+
+ private:
   using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(failure()).count)>;
   static constexpr bool (*explanation)(pieces) = &explain<compiled>;
-
-  using result = programmed<std::conditional_t<explanation != nullptr, last, void>,
+  template <class Last>
+  using result = programmed<std::conditional_t<said(explanation), Last, void>,
                             sizeof(typename Target::scalar)>;
-  static constexpr program program_view() { return result::value; }
 };
 
 }  // namespace detail

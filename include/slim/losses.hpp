@@ -45,10 +45,11 @@ struct weights_from {
 template <std::size_t N>
 weights_from(const char (&)[N]) -> weights_from<N>;
 
-/// The input with this name, or an error that names the loss.
-constexpr int loss_input(graph_builder& b, std::string_view name) {
+/// The input with this name, or an error that names the loss and what it needs there.
+constexpr int loss_input(graph_builder& b, std::string_view name, std::string_view type,
+                         const shape& dims) {
   const int input = find_input(b.g, name);
-  if (input < 0) return b.fail("there is no input named ", name);
+  if (input < 0) return b.fail("there is no input named ", name, " of type ", type, ", ", dims);
   return b.g.inputs[input].value;
 }
 
@@ -57,7 +58,7 @@ constexpr int loss_logits(graph_builder& b) {
   constexpr std::string_view name = O::template get_text<"logits">();
   if (name.empty()) return b.g.output;
   const int value = find_end_point(b.g, name);
-  return value >= 0 ? value : b.fail("there is no end point named ", name);
+  return value >= 0 ? value : b.fail(no_end_point(b.g, name).view());
 }
 
 /// The weighted mean of per-example losses, collected as a loss.
@@ -71,7 +72,7 @@ constexpr void collect_loss(B& b, int rows) {
   if (weights.empty()) {
     loss = b.template add<op::weighted_mean>({rows}, a);
   } else {
-    const int given = loss_input(b, weights);
+    const int given = loss_input(b, weights, "scalar", b.g.values[rows].dims);
     if (!b.failed()) loss = b.template add<op::weighted_mean>({rows, given}, a);
   }
   if (!b.failed()) b.g.losses.add(loss);
@@ -104,7 +105,7 @@ namespace detail {
 
 /// Both cross entropies: the labels' type tells them apart.
 template <class O, class B>
-constexpr void cross_entropy(B& b, element labels_type, std::string_view wanted) {
+constexpr void cross_entropy(B& b, element labels_type) {
   constexpr std::string_view given = O::template get_text<"labels_from">();
   attributes a;
   a.number = O::template get<"label_smoothing">(label_smoothing{0}).value;
@@ -113,11 +114,17 @@ constexpr void cross_entropy(B& b, element labels_type, std::string_view wanted)
     return;
   }
   const int from = loss_logits<O>(b);
-  const int to = loss_input(b, given.empty() ? std::string_view("labels") : given);
   if (b.failed()) return;
   b.layer = b.g.values[from].scope;
+  const bool classes = labels_type == element::int32;
+  const std::string_view type = classes ? "int" : "scalar";
+  const shape& logits = b.g.values[from].dims;
+  const shape wanted = classes ? shape{logits[0]} : logits;
+  const int to = loss_input(b, given.empty() ? std::string_view("labels") : given, type, wanted);
+  if (b.failed()) return;
   if (b.g.values[to].type != labels_type) {
-    b.fail("needs labels of ", wanted);
+    b.fail("needs labels of type ", type, ", ", wanted, ", not of type ",
+           classes ? "scalar" : "int", ", ", b.g.values[to].dims);
     return;
   }
   const int log_p = b.template add<op::log_softmax>({from});
@@ -138,7 +145,7 @@ struct softmax_cross_entropy {
                                                  "labels_from", "weights_from"};
   template <class O, class B>
   static constexpr void build(B& b) {
-    detail::cross_entropy<O>(b, element::scalar, "type scalar, [n,classes]");
+    detail::cross_entropy<O>(b, element::scalar);
   }
 };
 struct sparse_softmax_cross_entropy {
@@ -147,7 +154,7 @@ struct sparse_softmax_cross_entropy {
                                                  "weights_from"};
   template <class O, class B>
   static constexpr void build(B& b) {
-    detail::cross_entropy<O>(b, element::int32, "type int, [n]");
+    detail::cross_entropy<O>(b, element::int32);
   }
 };
 }  // namespace ops

@@ -1,6 +1,6 @@
 // A model: a network type on its inputs, with everything that runs it.
 //
-//   using model_t = model<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>>;
+//   using model_t = model<nets::vgg_arg_scope<nets::vgg_16<>>, input<8, 224, 224, 3>>;
 //   model_t m;
 //   m.initialize(1);
 //   auto logits = m.forward(images);          // std::vector<float> of n <= 8 images
@@ -23,8 +23,6 @@ namespace slim {
 /// A model's element type, as a part of it: scalar<double>. Default float.
 template <class T>
 struct scalar {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
-                "a model computes in float or double");
   static constexpr graph_counts needs{};
   static constexpr bool is_setting = true;
   using type = T;
@@ -52,9 +50,13 @@ struct settings<backend::eigen, Rest...> : settings<Rest...> {
 template <class First, class... Rest>
 struct settings<First, Rest...> : settings<Rest...> {};
 
+/// Another type than float or double is refused by the model; until then it stands for float.
+template <class T>
+using supported = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
 template <class... Part>
 using target_of =
-    target<typename settings<Part...>::scalar, typename settings<Part...>::backend>;
+    target<supported<typename settings<Part...>::scalar>, typename settings<Part...>::backend>;
 
 }  // namespace detail
 
@@ -63,15 +65,19 @@ using target_of =
 template <class Net, class... Part>
 class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   using target_type = detail::target_of<Part...>;
+  static_assert(std::is_same_v<typename detail::settings<Part...>::scalar,
+                               typename target_type::scalar>,
+                "a model computes in float or double");
   using facts = network_facts<target_type, Net, Part...>;
   using lowering = typename facts::lowering;
+  static_assert(lowering::explanation != nullptr);  // a wrong network is refused here, once
   using T = typename target_type::scalar;
   using inference = detail::compiled<target_type, lowering, false>;
   using training = detail::compiled<target_type, lowering, true>;
 
  public:
   /// Whether there is a loss to differentiate.
-  static constexpr bool trains = facts::lowered().losses.size() > 0;
+  static constexpr bool trains = lowering::refused || facts::lowered().losses.size() > 0;
 
   /// Bytes of the arena of activations and workspaces of a forward pass at full batch.
   static constexpr long inference_bytes() { return inference::program_view().memory.bytes; }

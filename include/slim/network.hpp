@@ -27,10 +27,11 @@ struct named_input {
 
   template <class B>
   static constexpr int lower(B& b) {
-    constexpr bool integer = std::is_integral_v<T>;
-    static_assert(integer || std::is_floating_point_v<T>, "an input is of numbers");
-    return b.add_input(static_text<Name>::view(), {Extent...},
-                       integer ? element::int32 : element::scalar);
+    constexpr bool integer = std::is_same_v<T, int>;
+    constexpr std::string_view name = static_text<Name>::view();
+    if (!integer && !std::is_same_v<T, float> && !std::is_same_v<T, double>)
+      return b.fail("input ", name, ": its elements must be int, float or double");
+    return b.add_input(name, shape{Extent...}, integer ? element::int32 : element::scalar);
   }
 };
 
@@ -61,7 +62,7 @@ struct fetch {
   static constexpr void mark(graph_builder& b, std::string_view name) {
     const int value = find_end_point(b.g, name);
     if (value < 0)
-      b.fail("fetch: there is no end point named ", name);
+      b.fail("fetch: ", no_end_point(b.g, name).view());
     else
       b.g.values[value].fetched = true;
   }
@@ -89,6 +90,9 @@ constexpr bool is_input = requires { Part::is_input; };
 /// The element type or the backend: nothing to lower.
 template <class Part>
 constexpr bool is_setting = requires { Part::is_setting; };
+/// A complete type that lowers itself: false for one whose definition has an error of its own.
+template <class Part>
+constexpr bool is_part = requires { Part::needs; };
 
 /// Lowers a network and its parts (inputs, losses, fetches) for a target.
 template <class Target, class Net, class... Part>
@@ -112,13 +116,20 @@ constexpr void lower_into(builder<Target>& b) {
 
 template <class Target, class Net, class... Part>
 constexpr auto lower_network() {
-  constexpr graph_counts room = needs_of<Net, Part...>();
-  graph_storage<room> storage;
-  graph g = storage.view();
-  builder<Target> b(g);
-  lower_into<Target, Net, Part...>(b);
-  storage.keep(g);
-  return storage;
+  if constexpr ((is_part<Net> && ... && is_part<Part>)) {
+    constexpr graph_counts room = needs_of<Net, Part...>();
+    graph_storage<room> storage;
+    graph g = storage.view();
+    builder<Target> b(g);
+    lower_into<Target, Net, Part...>(b);
+    storage.keep(g);
+    return storage;
+  } else {
+    graph_storage<graph_counts{}> nothing;
+    nothing.failure << (is_part<Net> ? "a part is neither input, loss, fetch nor setting"
+                                     : "the network is not a complete net");
+    return nothing;
+  }
 }
 
 /// A message cut at blanks into pieces that a compiler prints whole in the name of a type.
@@ -165,6 +176,12 @@ explain(std::index_sequence<I...>) {
   return true;
 }
 
+/// True: using an explanation is what makes the compiler look at it.
+template <class F>
+constexpr bool said(F explanation) {
+  return explanation != nullptr;
+}
+
 /// One lowering of a network, shared by everything that looks at it. Refuses a wrong network with
 /// a single error that names scope path, layer, shapes and fault.
 template <class Target, class Net, class... Part>
@@ -178,25 +195,57 @@ struct lowering {
   // with no cascade.
   using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(storage.failure).count)>;
   static constexpr bool (*explanation)(pieces) = &explain<lowering>;
-  static constexpr bool well_formed = explanation != nullptr && storage.failure.empty();
+  static constexpr bool refused = !storage.failure.empty();
+  static constexpr bool well_formed = explanation != nullptr && !refused;
+};
+
+/// A count of a network that was refused: fits every comparison, so that a static_assert on it adds
+/// no second error.
+struct unknown_count {
+  constexpr unknown_count(long) {}
+  friend constexpr bool operator==(unknown_count, long) { return true; }
+  friend constexpr bool operator<(unknown_count, long) { return true; }
+  friend constexpr bool operator>(unknown_count, long) { return true; }
+  friend constexpr bool operator<=(unknown_count, long) { return true; }
+  friend constexpr bool operator>=(unknown_count, long) { return true; }
 };
 
 constexpr shape shape_of_output(const graph& g) {
   return g.output >= 0 ? g.values[g.output].dims : shape::unknown();
 }
 
+/// A look-up by name: its number, or why there is none. A refused network has no names to miss.
+template <class Lowering, text Name>
+struct variable_named {
+  static constexpr int number = find_variable(Lowering::view(), static_text<Name>::view());
+  static constexpr message failure() {
+    const bool missing = Lowering::well_formed && number < 0;
+    return missing ? no_variable(Lowering::view(), static_text<Name>::view()) : message{};
+  }
+};
+template <class Lowering, text Name>
+struct end_point_named {
+  static constexpr int number = find_end_point(Lowering::view(), static_text<Name>::view());
+  static constexpr message failure() {
+    const bool missing = Lowering::well_formed && number < 0;
+    return missing ? no_end_point(Lowering::view(), static_text<Name>::view()) : message{};
+  }
+};
+
+/// The number a look-up found, or -1 behind its error.
+template <class LookUp>
+constexpr int required() {
+  using pieces = std::make_index_sequence<static_cast<std::size_t>(cut(LookUp::failure()).count)>;
+  constexpr bool (*explanation)(pieces) = &explain<LookUp>;
+  return explanation != nullptr ? LookUp::number : -1;
+}
 template <class Lowering, text Name>
 constexpr int required_variable() {
-  constexpr int number = find_variable(Lowering::view(), static_text<Name>::view());
-  if constexpr (number < 0) network_error<"there is no variable named", Name> error;
-  return number;
+  return required<variable_named<Lowering, Name>>();
 }
-
 template <class Lowering, text Name>
 constexpr int required_end_point() {
-  constexpr int value = find_end_point(Lowering::view(), static_text<Name>::view());
-  if constexpr (value < 0) network_error<"there is no end point named", Name> error;
-  return value;
+  return required<end_point_named<Lowering, Name>>();
 }
 
 }  // namespace detail
@@ -210,26 +259,30 @@ struct network_facts {
     return lowering::well_formed ? lowering::view() : graph{};
   }
 
+  using count = std::conditional_t<lowering::refused, detail::unknown_count, long>;
+
   static constexpr int batch = lowered().batch;
   static constexpr shape output_shape = detail::shape_of_output(lowered());
-  static constexpr int variable_count = lowered().variables.size();
+  static constexpr count variable_count = lowered().variables.size();
   /// Elements of all variables.
-  static constexpr long parameter_count = count_parameters(lowered());
-  static constexpr long trainable_parameter_count = count_parameters(lowered(), true);
+  static constexpr count parameter_count = count_parameters(lowered());
+  static constexpr count trainable_parameter_count = count_parameters(lowered(), true);
   /// Multiply-adds of one forward pass of the whole batch.
-  static constexpr long multiply_adds = count_multiply_adds(lowered());
+  static constexpr count multiply_adds = count_multiply_adds(lowered());
   /// Elements the ops of one forward pass write, before any fusion.
-  static constexpr long activation_count = count_activations(lowered());
+  static constexpr count activation_count = count_activations(lowered());
 
   /// The shape of an end point, by its full name.
   template <text Name>
   static constexpr shape end_point() {
-    return lowering::view().values[detail::required_end_point<lowering, Name>()].dims;
+    constexpr int value = detail::required_end_point<lowering, Name>();
+    return value < 0 ? shape::unknown() : lowering::view().values[value].dims;
   }
   /// The shape of a variable, by its full name.
   template <text Name>
   static constexpr shape variable_shape() {
-    return lowering::view().variables[detail::required_variable<lowering, Name>()].dims;
+    constexpr int number = detail::required_variable<lowering, Name>();
+    return number < 0 ? shape::unknown() : lowering::view().variables[number].dims;
   }
 };
 

@@ -100,9 +100,15 @@ struct outputs_collections {
 template <std::size_t N>
 outputs_collections(const char (&)[N]) -> outputs_collections<N>;
 
-/// The slot an option fills. An option that cannot say so itself specialises this.
+/// The slot an option fills. An option that cannot say so itself specialises this; what is no
+/// option fills a slot that no op has.
 template <class Option>
-constexpr std::string_view slot_of = Option::slot;
+constexpr std::string_view slot_of = [] {
+  if constexpr (requires { Option::slot; })
+    return std::string_view(Option::slot);
+  else
+    return std::string_view(std::is_arithmetic_v<Option> ? "(a bare number)" : "(a bare value)");
+}();
 template <>
 inline constexpr std::string_view slot_of<padding> = "padding";
 

@@ -71,6 +71,9 @@ class runner {
         regularization_(static_cast<std::size_t>(training_.regularizers.size())),
         bound_(static_cast<std::size_t>(inference.inputs.size())) {}
 
+  runner(const runner&) = delete;  // the last run's program is kept by address
+  runner& operator=(const runner&) = delete;
+
   cpu_device& device() { return *device_; }
 
   /// Fills every variable by its initializer, as a function of the seed and the variable's name.

@@ -39,6 +39,15 @@ struct variable_scope {
 template <text Name, class... Entry>
 struct net : variable_scope<Name, Entry...> {};
 
+/// A layer's function, as TF-Slim's names without a scope have it; "repeat" for what has none.
+template <class Layer>
+constexpr std::string_view function_name = [] {
+  if constexpr (requires { Layer::function; })
+    return std::string_view(Layer::function);
+  else
+    return std::string_view("repeat");
+}();
+
 /// repeat<3, conv2d<256, kernel_size{3}>, "conv3">: the layer N times, under the scopes
 /// conv3/conv3_1 to conv3/conv3_3. Without a name: Repeat/convolution2d_1, as TF-Slim has it.
 template <int N, class Layer, text Scope = "">
@@ -52,7 +61,7 @@ struct repeat {
     if (N == 0) return x;
     opened_scope open(b, name, "Repeat");
     for (int i = 1; i <= N && !b.failed(); ++i) {
-      b.forced_leaf = name.empty() ? Layer::function : name;
+      b.forced_leaf = name.empty() ? function_name<Layer> : name;
       b.forced_suffix = i;
       x = Layer::template lower<Context>(b, x);
     }

@@ -15,7 +15,8 @@ struct text {
     for (std::size_t i = 0; i < N; ++i) characters[i] = literal[i];
   }
   constexpr text(const char* first, std::size_t) {
-    for (std::size_t i = 0; i + 1 < N; ++i) characters[i] = first[i];
+    // The zero too: clang prints only arrays that were written to the end as strings.
+    for (std::size_t i = 0; i < N; ++i) characters[i] = i + 1 < N ? first[i] : '\0';
   }
   constexpr std::string_view view() const { return {characters, N - 1}; }
 };

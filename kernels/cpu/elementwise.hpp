@@ -1,6 +1,6 @@
 // Element-wise ops on the CPU, a register at a time where the functor takes registers. Ops that are
 // not here run on their Eigen expressions, which on DefaultDevice slices are one pass over memory
-// without allocation, too.
+// without allocation, too. (Broadcast and generated expressions would take temporary memory.)
 #pragma once
 
 #include "../eigen/elementwise.hpp"
@@ -123,8 +123,53 @@ void regularizer_backward(const kernel_call& call) {
     for_all(call, w, w, call.out().as<T>(), [&](vec<T> v, vec<T>) { return slope(v); });
 }
 
+/// y [rows, c] = x + biases [c].
+template <class T>
+void bias_add(const kernel_call& call) {
+  const int c = call.out().dims.back();
+  const T *x = call.in(0).as<const T>(), *bias = call.in(1).as<const T>();
+  T* y = call.out().as<T>();
+  reference::in_ranges(call.device(), call.out().dims.leading(),
+                       reference::elements_a_shard / c + 1, [&](long first, long last) {
+                         for (long at = first * c; at < last * c; at += c)
+                           for_each_vec<T>(c, [&](int i, int n) {
+                             store_some(load_some(x + at + i, n) + load_some(bias + i, n),
+                                        y + at + i, n);
+                           });
+                       });
+}
+
+/// y = x * mask / keep_prob; the same of a gradient.
+template <class T>
+void dropout(const kernel_call& call) {
+  const auto key = random_at(call.random_key(), static_cast<std::uint64_t>(call.a().integer));
+  const reference::dropout_mask<T> mask{key, call.a().number};
+  const T* x = call.in(0).as<const T>();
+  T* y = call.out().as<T>();
+  reference::in_ranges(call.device(), call.out().dims.count(), reference::elements_a_shard,
+                       [&](long first, long last) {
+                         for (long i = first; i < last; ++i)
+                           y[i] = x[i] * mask(static_cast<std::uint64_t>(i));
+                       });
+}
+
 }  // namespace cpu
 
+template <class T>
+struct kernel_of<op::bias_add, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::bias_add<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::dropout, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::dropout<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::dropout_backward, T, backend::cpu> : kernel_of<op::dropout, T, backend::cpu> {
+};
 template <class A, class T>
 struct kernel_of<op::activation<A>, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {

@@ -53,6 +53,63 @@ void max_pool_forward(const kernel_call& call) {
   });
 }
 
+/// y = the mean of each window's elements inside the image.
+template <class T>
+void avg_pool_forward(const kernel_call& call) {
+  const tensor x = call.in(0), y = call.out();
+  const window& w = call.a().win;
+  const int in_h = x.dims[1], in_w = x.dims[2], c = x.dims[3];
+  for_each_output_row(call, y.dims, [&](int image, int i) {
+    const T* from = x.as<const T>() + long{image} * in_h * in_w * c;
+    T* to = y.as<T>() + (long{image} * w.out_h + i) * w.out_w * c;
+    const window_range rows = inside(i, w.stride_h, w.pad_top, w.kernel_h, w.rate_h, in_h);
+    for (int j = 0; j < w.out_w; ++j, to += c) {
+      const window_range columns = inside(j, w.stride_w, w.pad_left, w.kernel_w, w.rate_w, in_w);
+      const T share = T(1) / T((rows.last - rows.first) * (columns.last - columns.first));
+      for_each_vec<T>(c, [&](int channel, int count) {
+        vec<T> sum = vec<T>::zero();
+        for (int a = rows.first; a < rows.last; ++a)
+          for (int b = columns.first; b < columns.last; ++b) {
+            const long row = i * w.stride_h - w.pad_top + a * w.rate_h;
+            const long column = j * w.stride_w - w.pad_left + b * w.rate_w;
+            sum = sum + load_some(from + (row * in_w + column) * c + channel, count);
+          }
+        store_some(sum * vec<T>(share), to + channel, count);
+      });
+    }
+  });
+}
+
+/// dx += dy / elements, for each element of each window. Windows may overlap: one task an image.
+template <class T>
+void avg_pool_backward(const kernel_call& call) {
+  const tensor dy = call.in(0), dx = call.out();
+  const window& w = call.a().win;
+  const int in_h = dx.dims[1], in_w = dx.dims[2], c = dx.dims[3];
+  call.device().parallel(dx.dims[0], [&](int image, int) {
+    const T* gradient = dy.as<const T>() + long{image} * w.out_h * w.out_w * c;
+    T* to = dx.as<T>() + long{image} * in_h * in_w * c;
+    std::fill_n(to, long{in_h} * in_w * c, T(0));
+    for (int i = 0; i < w.out_h; ++i)
+      for (int j = 0; j < w.out_w; ++j, gradient += c) {
+        const window_range rows = inside(i, w.stride_h, w.pad_top, w.kernel_h, w.rate_h, in_h);
+        const window_range columns = inside(j, w.stride_w, w.pad_left, w.kernel_w, w.rate_w, in_w);
+        const T share = T(1) / T((rows.last - rows.first) * (columns.last - columns.first));
+        for (int a = rows.first; a < rows.last; ++a)
+          for (int b = columns.first; b < columns.last; ++b) {
+            const long row = i * w.stride_h - w.pad_top + a * w.rate_h;
+            const long column = j * w.stride_w - w.pad_left + b * w.rate_w;
+            T* pixel = to + (row * in_w + column) * c;
+            for_each_vec<T>(c, [&](int channel, int count) {
+              store_some(load_some(pixel + channel, count) +
+                             load_some(gradient + channel, count) * vec<T>(share),
+                         pixel + channel, count);
+            });
+          }
+      }
+  });
+}
+
 /// dx += dy at the first maximum of each window. Windows may overlap, so one task owns the channels
 /// of an image that it adds to, in a fixed order.
 template <class T>
@@ -140,6 +197,18 @@ template <class T>
 struct kernel_of<op::max_pool_backward, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return {"one pass", &cpu::max_pool_backward<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::avg_pool, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::avg_pool_forward<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::avg_pool_backward, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::avg_pool_backward<T>, 0};
   }
 };
 template <class A, class T>

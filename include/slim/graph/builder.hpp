@@ -75,10 +75,14 @@ class graph_builder {
   }
 
   constexpr int add_input(std::string_view name, const shape& dims, element type) {
+    if (dims.rank == 0) return fail("input ", name, " ", dims, ": the batch is missing");
+    for (int i = 0; i < dims.rank; ++i)
+      if (dims[i] < 1) return fail("input ", name, " ", dims, ": extents must be positive");
     if (g.batch == 0) g.batch = dims[0];
     if (find_input(g, name) >= 0) return fail("two inputs are named ", name);
     if (dims[0] != g.batch)
-      return fail("input ", name, " ", dims, " does not have the batch of ", g.batch);
+      return fail("input ", name, " ", dims, " does not have the batch of ", g.inputs[0].name, " ",
+                  g.values[g.inputs[0].value].dims);
     value_row row;
     row.dims = dims, row.type = type, row.where = storage::input, row.batched = true;
     row.index = g.inputs.size();

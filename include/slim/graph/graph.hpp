@@ -287,6 +287,52 @@ constexpr int find_variable(const graph& g, std::string_view name) {
   return -1;
 }
 
+/// How far two names are apart: the characters they do not share at the front or at the back.
+constexpr int distance(std::string_view a, std::string_view b) {
+  const std::size_t shorter = a.size() < b.size() ? a.size() : b.size();
+  std::size_t front = 0, back = 0;
+  while (front < shorter && a[front] == b[front]) ++front;
+  while (front + back < shorter && a[a.size() - 1 - back] == b[b.size() - 1 - back]) ++back;
+  return static_cast<int>(a.size() + b.size() - 2 * (front + back));
+}
+
+/// Keeps the name that is nearest to a wanted one.
+struct closest_name {
+  std::string_view wanted;
+  message name{};
+  int best = -1;  ///< its distance; -1: there is none
+
+  constexpr void offer(const message& candidate) {
+    const int apart = distance(wanted, candidate.view());
+    if (best < 0 || apart < best) best = apart, name = candidate;
+  }
+};
+
+/// "there is no variable named ...; the closest is ...".
+constexpr message nothing_named(std::string_view kind, const closest_name& closest) {
+  message m;
+  m << "there is no " << kind << " named " << closest.wanted;
+  if (closest.best >= 0) m << "; the closest is " << closest.name.view();
+  return m;
+}
+
+constexpr message no_variable(const graph& g, std::string_view name) {
+  closest_name closest{name};
+  for (const variable_row& v : g.variables) {
+    message path = scope_path(g, v.scope);
+    if (!path.empty()) path << "/";
+    closest.offer(path << v.leaf);
+  }
+  return nothing_named("variable", closest);
+}
+
+constexpr message no_end_point(const graph& g, std::string_view name) {
+  closest_name closest{name};
+  for (int i = 0; i < g.scopes.size(); ++i)
+    if (g.scopes[i].end_point >= 0) closest.offer(scope_path(g, i));
+  return nothing_named("end point", closest);
+}
+
 /// The value of the end point with this name, or -1.
 constexpr int find_end_point(const graph& g, std::string_view name) {
   for (int i = 0; i < g.scopes.size(); ++i)

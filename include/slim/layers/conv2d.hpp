@@ -33,7 +33,7 @@ struct conv2d {
     a.win = window_of<O>(stride{1}, padding::same);
     if (O::find("kernel_size") < 0) return b.fail("kernel_size is missing");
     if (k < 1) return b.fail("num_outputs must be positive, not ", k);
-    if (const std::string_view fault = window_fault(a.win); !fault.empty()) return b.fail(fault);
+    if (const message fault = window_fault(a.win); !fault.empty()) return b.fail(fault.view());
     const shape in = b.g.values[x].dims;
     if (in.rank != 4) return b.fail("needs images [n,h,w,c], not ", in);
     const int w = create_weights<O>(b, {a.win.kernel_h, a.win.kernel_w, in[3], k});

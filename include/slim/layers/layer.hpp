@@ -76,7 +76,7 @@ constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, In
   const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
   if constexpr (!is_none<decltype(Regularizer::value)>) {
     if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
-      return b.fail(Regularizer::value.name, ": ", fault);
+      return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
     if (Regularizer::value.active() && !b.failed()) {
       const int penalty = b.template add<op::regularizer<Regularizer>>({v});
       if (!b.failed()) b.g.regularizers.add(penalty);
@@ -135,13 +135,28 @@ constexpr window window_of(stride default_stride, padding default_padding) {
 }
 
 /// What is wrong with a window's numbers, or "".
-constexpr std::string_view window_fault(const window& w) {
-  if (w.kernel_h < 1 || w.kernel_w < 1) return "kernel_size must be positive";
-  if (w.stride_h < 1 || w.stride_w < 1) return "stride must be positive";
-  if (w.rate_h < 1 || w.rate_w < 1) return "rate must be positive";
-  if ((w.stride_h > 1 || w.stride_w > 1) && (w.rate_h > 1 || w.rate_w > 1))
-    return "stride and rate cannot both be above 1";
-  return {};
+constexpr message window_fault(const window& w) {
+  message m;
+  if (w.kernel_h < 1 || w.kernel_w < 1)
+    m << "kernel_size must be positive, not " << w.kernel_h << "x" << w.kernel_w;
+  else if (w.stride_h < 1 || w.stride_w < 1)
+    m << "stride must be positive, not " << w.stride_h << "x" << w.stride_w;
+  else if (w.rate_h < 1 || w.rate_w < 1)
+    m << "rate must be positive, not " << w.rate_h << "x" << w.rate_w;
+  else if ((w.stride_h > 1 || w.stride_w > 1) && (w.rate_h > 1 || w.rate_w > 1))
+    m << "stride " << w.stride_h << "x" << w.stride_w << " and rate " << w.rate_h << "x"
+      << w.rate_w << " cannot both be above 1";
+  return m;
+}
+
+/// Pooling by Op, with TF-Slim's defaults: stride 2, VALID.
+template <class Op, class O, class B>
+constexpr int build_pool(B& b, int x) {
+  attributes a;
+  a.win = window_of<O>(stride{2}, padding::valid);
+  if (O::find("kernel_size") < 0) return b.fail("kernel_size is missing");
+  if (const message fault = window_fault(a.win); !fault.empty()) return b.fail(fault.view());
+  return b.template add<Op>({x}, a);
 }
 
 }  // namespace slim

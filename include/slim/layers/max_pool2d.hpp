@@ -22,11 +22,7 @@ struct max_pool2d {
 
   template <class O, class B>
   static constexpr int build(B& b, int x) {
-    attributes a;
-    a.win = window_of<O>(stride{2}, padding::valid);
-    if (O::find("kernel_size") < 0) return b.fail("kernel_size is missing");
-    if (const std::string_view fault = window_fault(a.win); !fault.empty()) return b.fail(fault);
-    return b.template add<op::max_pool>({x}, a);
+    return build_pool<op::max_pool, O>(b, x);
   }
 };
 }  // namespace ops

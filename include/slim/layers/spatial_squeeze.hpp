@@ -6,6 +6,13 @@
 
 namespace slim {
 
+namespace ops {
+/// Takes no option but `scope`.
+struct spatial_squeeze {
+  static constexpr std::string_view options[] = {"scope"};
+};
+}  // namespace ops
+
 template <auto... Option>
 struct spatial_squeeze {
   using own = option_list<constant<Option>...>;
@@ -17,6 +24,8 @@ struct spatial_squeeze {
     const shape in = b.g.values[x].dims;
     b.layer = -1;
     b.layer_name = "spatial_squeeze";
+    constexpr std::string_view unknown = unknown_slot<ops::spatial_squeeze>(own::slots, own::size);
+    if (!unknown.empty()) return b.fail("does not take the option ", unknown);
     if (in.rank != 4 || in[1] != 1 || in[2] != 1)
       return b.fail("needs an input [n,1,1,c], not ", in);
     attributes a;

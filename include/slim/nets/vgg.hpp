@@ -1,7 +1,7 @@
 // VGG (Simonyan and Zisserman, ICLR 2015): TF-Slim's vgg_a, vgg_16 and vgg_19, with its scopes,
 // variables and end points.
 //
-//   model<vgg_arg_scope<vgg_16<>>, input<8, 224, 224, 3>>
+//   model<nets::vgg_arg_scope<nets::vgg_16<>>, input<8, 224, 224, 3>>
 //
 // Inputs [n, 224, 224, 3]; logits [n, classes]. As in TF-Slim a net does not open its arg_scope.
 #pragma once
@@ -30,6 +30,8 @@ struct weight_decay {
   static constexpr std::string_view slot = "weight_decay";
   double value;
 };
+
+namespace nets {
 
 /// TF-Slim's vgg_arg_scope: ReLU, L2 on the weights, zero biases, SAME convolutions.
 template <weight_decay Decay, class... Entry>
@@ -80,4 +82,5 @@ struct vgg_19 : detail::vgg<"vgg_19", 2, 2, 4, 4, 4, option_list<constant<Option
 /// The input size these nets are made for.
 inline constexpr int vgg_default_image_size = 224;
 
+}  // namespace nets
 }  // namespace slim

@@ -1,0 +1,10 @@
+// first error: tiny/fc: softmax_cross_entropy: needs labels of type scalar, [2,10], not of type int, [2]
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  flatten<>, fully_connected<10, scope{"fc"}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>, labels<2>, softmax_cross_entropy<>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

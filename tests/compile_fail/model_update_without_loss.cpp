@@ -1,0 +1,11 @@
+// first error: update: the model has no loss among its parts
+#include <slim/slim.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny", flatten<>, fully_connected<10>> {};
+
+int main() {
+  model<tiny, input<2, 4>> m;
+  m.update(gradient_descent{0.1});
+}
