@@ -57,7 +57,8 @@ struct in_order {
   static constexpr int lower(B& b, int x) {
     using function = int (*)(B&, int);
     constexpr function entries[] = {&Entry::template lower<Context, B>..., nullptr};
-    for (int i = 0; entries[i] != nullptr && !b.failed(); ++i) x = entries[i](b, x);
+    for (int i = 0; i < static_cast<int>(sizeof...(Entry)) && !b.failed(); ++i)
+      x = entries[i](b, x);
     return b.failed() ? -1 : x;
   }
 };

@@ -70,7 +70,7 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
                 "a model computes in float or double");
   using facts = network_facts<target_type, Net, Part...>;
   using lowering = typename facts::lowering;
-  static_assert(lowering::explanation != nullptr);  // a wrong network is refused here, once
+  static_assert(detail::said(lowering::explanation));  // a wrong network is refused here, once
   using T = typename target_type::scalar;
   using inference = detail::compiled<target_type, lowering, false>;
   using training = detail::compiled<target_type, lowering, true>;

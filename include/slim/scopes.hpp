@@ -91,7 +91,7 @@ struct stack {
     using function = int (*)(B&, int);
     constexpr function layers[] = {
         &Args::template layer<Tag>::template lower<Context, B>..., nullptr};
-    for (int i = 0; layers[i] != nullptr && !b.failed(); ++i) {
+    for (int i = 0; i < static_cast<int>(sizeof...(Args)) && !b.failed(); ++i) {
       b.forced_leaf = name.empty() ? Tag::function : name;
       b.forced_suffix = i + 1;
       x = layers[i](b, x);

@@ -1,6 +1,7 @@
 // All of slim's core: layers, nets, losses, optimizers, models and the kernels of the CPU.
 #pragma once
 
+#include "network.hpp"  // first: the shortest way to its errors
 #include "model.hpp"
 #include "nets/vgg.hpp"
 #include "report.hpp"

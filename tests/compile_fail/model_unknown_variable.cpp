@@ -1,4 +1,5 @@
 // first error: there is no variable named tiny/fc/bias; the closest is tiny/fc/biases
+// at most 15 lines: clang shows the way from the library to the case
 #include <slim/slim.hpp>
 
 using namespace slim;

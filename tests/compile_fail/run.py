@@ -6,8 +6,9 @@ Each case, a .cpp file beside this one, starts with comments:
     // compiles: why
 
 The compiler must refuse the case, its first line with `error:` must hold the text (one of the texts,
-if compilers differ), and all it prints must fit in 12 lines, or as many as `// at most N lines: why` says. A case marked `compiles` must compile: it shows that the others fail for the
-reason they name and no other.
+if compilers differ), and all it prints must fit in 12 lines, or as many as
+`// at most N lines: why` says. A case marked `compiles` must compile: it shows that the others fail
+for the reason they name and no other.
 """
 import argparse
 import concurrent.futures

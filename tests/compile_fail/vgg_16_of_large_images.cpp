@@ -3,4 +3,4 @@
 
 using namespace slim;
 
-static_assert(network<vgg_16<>, input<8, 256, 256, 3>>::output_shape == shape{8, 1000});
+static_assert(network<nets::vgg_16<>, input<8, 256, 256, 3>>::output_shape == shape{8, 1000});

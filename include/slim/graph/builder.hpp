@@ -13,16 +13,24 @@ class inference;
 class gradient_of;
 class fusion;
 
-/// What the passes know of an op. A null pointer is "has none".
+/// An op fused behind a contraction, if there is one.
+struct epilogue {
+  bool found = false;
+  const op_info* op = nullptr;
+};
+
+/// What the passes know of an op; `has_` tells which hooks it has.
 struct op_info {
   std::string_view name;
+  unsigned long long id;  ///< of the op's type: what nodes are compared by
   void (*infer)(inference&);                                       ///< shapes of the outputs
   void (*gradient)(graph_builder&, gradient_of&);                  ///< appends the backward nodes
   int (*fuse)(graph_builder&, fusion&);                            ///< merges; the node, or -1
   long (*multiply_adds)(const graph&, const node_row&);
   kernel_choice (*choose)(const graph&, const node_row&);          ///< a kernel, run null: none
-  /// This op fused behind a root ("convolution", ...), or null.
-  const op_info* (*as_epilogue)(std::string_view root, bool training);
+  /// This op fused behind a root: "convolution", ...
+  epilogue (*as_epilogue)(std::string_view root, bool training);
+  bool has_gradient, has_fuse, has_multiply_adds, has_epilogue;
   int in_place;     ///< the input whose memory output 0 may take over, or -1
   bool view;        ///< output 0 is input 0 under another shape: nothing runs
   bool training_only;  ///< at inference the op is its first input
@@ -327,27 +335,35 @@ class builder;
 
 namespace detail {
 
+/// A number for a type, from the name the compiler has for it. (Addresses cannot be compared in a
+/// constant expression under g++'s -fsanitize=undefined.)
+template <class Op>
+constexpr unsigned long long type_id() {
+  return hash_text(__PRETTY_FUNCTION__);
+}
+
 template <class Op, class Target>
 constexpr op_info make_op_info() {
   op_info info{};
+  info.id = type_id<Op>();
   info.name = Op::name;
   info.infer = [](inference& rule) { Op::infer(rule); };
   if constexpr (requires(builder<Target>& b, gradient_of& of) { Op::gradient(b, of); })
-    info.gradient = [](graph_builder& b, gradient_of& of) {
+    info.has_gradient = true, info.gradient = [](graph_builder& b, gradient_of& of) {
       Op::gradient(static_cast<builder<Target>&>(b), of);
     };
   if constexpr (requires(builder<Target>& b, fusion& rule) { Op::fuse(b, rule); })
-    info.fuse = [](graph_builder& b, fusion& rule) {
+    info.has_fuse = true, info.fuse = [](graph_builder& b, fusion& rule) {
       return Op::fuse(static_cast<builder<Target>&>(b), rule);
     };
   if constexpr (requires(const graph& g, const node_row& n) { Op::multiply_adds(g, n); })
-    info.multiply_adds = &Op::multiply_adds;
+    info.has_multiply_adds = true, info.multiply_adds = &Op::multiply_adds;
   if constexpr (!requires { Op::view; })
     info.choose = [](const graph& g, const node_row& n) {
       return kernel_of<Op, typename Target::scalar, typename Target::backend>::choose(g, n);
     };
   if constexpr (requires { Op::template as_epilogue<Target>(std::string_view(), true); })
-    info.as_epilogue = &Op::template as_epilogue<Target>;
+    info.has_epilogue = true, info.as_epilogue = &Op::template as_epilogue<Target>;
   info.in_place = -1;
   if constexpr (requires { Op::in_place; }) info.in_place = Op::in_place;
   if constexpr (requires { Op::view; }) info.view = Op::view;
@@ -357,7 +373,7 @@ constexpr op_info make_op_info() {
 
 }  // namespace detail
 
-/// One row an op and target: its address is the op's identity.
+/// One row an op and target.
 template <class Op, class Target>
 inline constexpr op_info op_info_of = detail::make_op_info<Op, Target>();
 

@@ -11,7 +11,7 @@ constexpr void choose_kernels(graph_builder& b) {
     node_row& n = g.nodes[i];
     if (n.dead || n.op->view) continue;
     n.kernel = n.op->choose(g, n);
-    if (n.kernel.run != nullptr) continue;
+    if (n.kernel.found()) continue;
     b.layer = n.scope;
     b.layer_name = n.op->name;
     b.fail("has no kernel on this backend");

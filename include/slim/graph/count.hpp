@@ -17,7 +17,7 @@ constexpr long count_parameters(const graph& g, bool trainable_only = false) {
 constexpr long count_multiply_adds(const graph& g) {
   long sum = 0;
   for (const node_row& n : g.nodes)
-    if (!n.dead && !n.backward && n.op->multiply_adds != nullptr) sum += n.op->multiply_adds(g, n);
+    if (!n.dead && !n.backward && n.op->has_multiply_adds) sum += n.op->multiply_adds(g, n);
   return sum;
 }
 

@@ -46,7 +46,7 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
     if (!arrived || !g.values[g.output_of(node, 0)].differentiable) continue;
     b.layer = b.scope = node.scope;
     b.layer_name = node.op->name;
-    if (node.op->gradient == nullptr) {
+    if (!node.op->has_gradient) {
       b.fail("has no gradient rule, but a loss is differentiated through it");
       return;
     }

@@ -48,11 +48,14 @@ class fusion {
   graph_builder& b;
   const int node;
 
-  /// The node that alone reads output 0 of `from`, if it runs `op` (any, if null); or -1.
-  constexpr int next(int from, const op_info* op = nullptr) const {
-    const int user = users_.only(b.g.output_of(b.g.nodes[from], 0));
-    if (user < 0 || (op != nullptr && b.g.nodes[user].op != op)) return -1;
-    return user;
+  /// The node that alone reads output 0 of `from`, or -1.
+  constexpr int next(int from) const {
+    return users_.only(b.g.output_of(b.g.nodes[from], 0));
+  }
+  /// The same if that node runs `op`.
+  constexpr int next(int from, const op_info& op) const {
+    const int user = next(from);
+    return user >= 0 && b.g.nodes[user].op->id == op.id ? user : -1;
   }
 
   /// Whether the target has a kernel for `op` over these inputs in place of the node `last`.
@@ -61,7 +64,7 @@ class fusion {
     node_row trial = b.g.nodes[last];
     const int edges = b.g.edges.size();
     b.rewrite(last, op, inputs, a);
-    const bool found = op.choose(b.g, b.g.nodes[last]).run != nullptr;
+    const bool found = op.choose(b.g, b.g.nodes[last]).found();
     b.g.nodes[last] = trial;
     b.g.edges.shrink(edges);
     return found && !b.failed();
@@ -85,7 +88,7 @@ constexpr void fuse(graph_builder& b) {
   graph& g = b.g;
   consumers users(g);
   for (int i = 0; i < g.nodes.size() && !b.failed(); ++i) {
-    if (g.nodes[i].dead || g.nodes[i].op->fuse == nullptr) continue;
+    if (g.nodes[i].dead || !g.nodes[i].op->has_fuse) continue;
     fusion rule(b, users, i);
     const int before = g.edges.size();
     const int merged = g.nodes[i].op->fuse(b, rule);

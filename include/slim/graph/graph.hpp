@@ -30,6 +30,10 @@ struct kernel_choice {
   std::string_view name{};
   void (*run)(const kernel_call&) = nullptr;
   long workspace_bytes = 0;
+
+  /// Whether there is one: a choice without a name is none. (Comparing a function's address in a
+  /// constant expression is what g++ refuses under -fsanitize=undefined.)
+  constexpr bool found() const { return !name.empty(); }
 };
 
 struct value_row {

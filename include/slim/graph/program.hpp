@@ -118,7 +118,7 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
     s.first_input = n.first_input, s.inputs = n.inputs;
     s.first_output = n.first_output, s.outputs = n.outputs;
     s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope, s.backward = n.backward;
-    if (n.op->multiply_adds != nullptr) s.multiply_adds = n.op->multiply_adds(g, n);
+    if (n.op->has_multiply_adds) s.multiply_adds = n.op->multiply_adds(g, n);
     if (!n.backward) p.first_backward_step = p.steps.size() + 1;
     p.steps.add(s);
   }

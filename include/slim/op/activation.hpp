@@ -30,12 +30,12 @@ struct activation_backward {
 
   /// Behind a contraction's data gradient this is an epilogue.
   template <class Target>
-  static constexpr const op_info* as_epilogue(std::string_view root, bool) {
+  static constexpr epilogue as_epilogue(std::string_view root, bool) {
     if (root == "convolution_backward_data")
-      return &op_info_of<convolution_backward_data_activation<A>, Target>;
+      return {true, &op_info_of<convolution_backward_data_activation<A>, Target>};
     if (root == "matmul_backward_data")
-      return &op_info_of<matmul_backward_data_activation<A>, Target>;
-    return nullptr;
+      return {true, &op_info_of<matmul_backward_data_activation<A>, Target>};
+    return {};
   }
 };
 
@@ -56,11 +56,11 @@ struct activation {
 
   /// Behind a contraction this is an epilogue, unless training needs the contraction's own output.
   template <class Target>
-  static constexpr const op_info* as_epilogue(std::string_view root, bool training) {
-    if (training && gradient_from_input<function>) return nullptr;
-    if (root == "convolution") return &op_info_of<fused_convolution<A>, Target>;
-    if (root == "matmul") return &op_info_of<fused_matmul<A>, Target>;
-    return nullptr;
+  static constexpr epilogue as_epilogue(std::string_view root, bool training) {
+    if (training && gradient_from_input<function>) return {};
+    if (root == "convolution") return {true, &op_info_of<fused_convolution<A>, Target>};
+    if (root == "matmul") return {true, &op_info_of<fused_matmul<A>, Target>};
+    return {};
   }
 };
 

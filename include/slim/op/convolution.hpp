@@ -43,13 +43,13 @@ struct convolution_backward_data {
   static constexpr int fuse_activation_gradient(B& b, fusion& f, std::string_view root) {
     const node_row& n = b.g.nodes[f.node];
     const int user = f.next(f.node);
-    if (user < 0 || b.g.nodes[user].op->as_epilogue == nullptr) return -1;
-    const op_info* fused = b.g.nodes[user].op->as_epilogue(root, b.training);
-    if (fused == nullptr || b.g.input(b.g.nodes[user], 1) != b.g.output_of(n, 0)) return -1;
+    if (user < 0 || !b.g.nodes[user].op->has_epilogue) return -1;
+    const epilogue with = b.g.nodes[user].op->as_epilogue(root, b.training);
+    if (!with.found || b.g.input(b.g.nodes[user], 1) != b.g.output_of(n, 0)) return -1;
     const int dy = b.g.input(n, 0), w = b.g.input(n, 1);
     const int saved = b.g.input(b.g.nodes[user], 0);
-    if (!f.supported(user, *fused, {dy, w, saved}, n.a)) return -1;
-    f.merge({f.node, user}, user, *fused, {dy, w, saved}, attributes(n.a));
+    if (!f.supported(user, *with.op, {dy, w, saved}, n.a)) return -1;
+    f.merge({f.node, user}, user, *with.op, {dy, w, saved}, attributes(n.a));
     return user;
   }
 };
@@ -109,14 +109,14 @@ constexpr int fuse_contraction(B& b, fusion& f, std::string_view root, bool pool
   const attributes a = g.nodes[f.node].a;
   const int x = g.input(g.nodes[f.node], 0), w = g.input(g.nodes[f.node], 1);
   int last = f.node, bias_node = -1, act_node = -1, bias = -1;
-  if (const int next = f.next(last, &B::template info<bias_add>()); next >= 0) {
+  if (const int next = f.next(last, B::template info<bias_add>()); next >= 0) {
     bias_node = last = next;
     bias = g.input(g.nodes[next], 1);
   }
   const op_info* fused = &B::template info<Fused<no_activation>>();
-  if (const int next = f.next(last); next >= 0 && g.nodes[next].op->as_epilogue != nullptr)
-    if (const op_info* with = g.nodes[next].op->as_epilogue(root, b.training)) {
-      fused = with;
+  if (const int next = f.next(last); next >= 0 && g.nodes[next].op->has_epilogue)
+    if (const epilogue with = g.nodes[next].op->as_epilogue(root, b.training); with.found) {
+      fused = with.op;
       act_node = last = next;
     }
   const auto merge = [&](int end, const attributes& options) {
@@ -130,7 +130,7 @@ constexpr int fuse_contraction(B& b, fusion& f, std::string_view root, bool pool
     return true;
   };
   if (pool)
-    if (const int next = f.next(last, &B::template info<max_pool>()); next >= 0) {
+    if (const int next = f.next(last, B::template info<max_pool>()); next >= 0) {
       attributes with_pool = a;
       with_pool.integer = 1;
       if (halves(g.nodes[next].a.win) && merge(next, with_pool)) return next;

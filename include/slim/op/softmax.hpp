@@ -121,9 +121,9 @@ struct softmax_cross_entropy {
 
 template <class B>
 constexpr int log_softmax::fuse(B& b, fusion& f) {
-  const int rows = f.next(f.node, &B::template info<cross_entropy_rows>());
+  const int rows = f.next(f.node, B::template info<cross_entropy_rows>());
   if (rows < 0) return -1;
-  const int mean = f.next(rows, &B::template info<weighted_mean>());
+  const int mean = f.next(rows, B::template info<weighted_mean>());
   if (mean < 0) return -1;
   const graph& g = b.g;
   const int logits = g.input(g.nodes[f.node], 0), labels = g.input(g.nodes[rows], 1);
