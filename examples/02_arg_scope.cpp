@@ -47,7 +47,8 @@ int main() {
   std::vector<float> where;
   std::vector<int> arm;
   for (int i = 0; i < points; ++i) {
-    const double radius = 0.1 + 0.9 * (i / 2) / (points / 2.0), angle = 7 * radius + 3.14159 * (i % 2);
+    const double radius = 0.1 + 0.9 * (i / 2) / (points / 2.0);
+    const double angle = 7 * radius + 3.14159 * (i % 2);
     where.push_back(static_cast<float>(radius * std::cos(angle)));
     where.push_back(static_cast<float>(radius * std::sin(angle)));
     arm.push_back(i % 2);
@@ -63,7 +64,8 @@ int main() {
 
   int right = 0;
   const auto logits = m.forward(where);
-  for (int i = 0; i < points; ++i) right += (logits[2 * i + 1] > logits[2 * i]) == (arm[std::size_t(i)] == 1);
+  for (int i = 0; i < points; ++i)
+    right += (logits[2 * i + 1] > logits[2 * i]) == (arm[std::size_t(i)] == 1);
   std::cout << right << " of " << points << " points on the right side\n";
   return right >= points * 98 / 100 ? 0 : 1;
 }

@@ -1,6 +1,6 @@
-// Classifies a photograph with VGG-16: reads a JPEG or PNG, preprocesses it as TF-Slim does for
-// evaluation, and prints the five likeliest classes. The weights are random, from a seed: they show
-// the path from a file to an answer, not a sensible answer.
+// Classifies a photograph with a VGG net: reads a JPEG or PNG, preprocesses it as TF-Slim does for
+// evaluation, and prints the five likeliest classes. The weights are random, from a seed, until a
+// checkpoint is loaded: they show the path from a file to an answer, not a sensible answer.
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -19,7 +19,12 @@ namespace {
 using namespace slim;
 
 constexpr int classes = 1000;
-using vgg = model<nets::vgg_arg_scope<nets::vgg_16<>>, input<1, 224, 224, 3>>;
+
+struct options {
+  std::string image, labels, net = "vgg_16";
+  int threads = 0;
+  std::uint64_t seed = 1;
+};
 
 /// One name a line, for every class; an empty list if no file is given.
 std::vector<std::string> read_labels(const std::string& path) {
@@ -55,37 +60,46 @@ void print_top(const std::vector<double>& p, const std::vector<std::string>& nam
   }
 }
 
-void classify(const std::string& path, const std::string& label_file, int threads,
-              std::uint64_t seed) {
-  const std::vector<std::string> names = read_labels(label_file);
-  const std::vector<float> pixels = vgg_preprocess_for_eval(read_image(path), 224, 224);
-  cpu_device device(threads);
-  vgg m(device);
-  m.initialize(seed);
-  std::printf("%s: VGG-16 with random weights (seed %llu)\n", path.c_str(),
-              static_cast<unsigned long long>(seed));
+template <class Net>
+void classify(const options& o) {
+  const std::vector<std::string> names = read_labels(o.labels);
+  const std::vector<float> pixels = vgg_preprocess_for_eval(read_image(o.image), 224, 224);
+  cpu_device device(o.threads);
+  model<nets::vgg_arg_scope<Net>, input<1, 224, 224, 3>> m(device);
+  m.initialize(o.seed);
+  std::printf("%s: %s; its weights are random (seed %llu) until a checkpoint is loaded\n",
+              o.image.c_str(), o.net.c_str(), static_cast<unsigned long long>(o.seed));
   m.forward(pixels);  // touches the memory for the first time
   const auto start = std::chrono::steady_clock::now();
   const auto logits = m.forward(pixels);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   print_top(softmax_of(logits), names, 5);
-  std::printf("%.1f ms on %d threads\n", took.count(), device.threads());
+  std::printf("%.1f ms an image (threads: %d)\n", took.count(), device.threads());
+}
+
+void classify(const options& o) {
+  if (o.net == "vgg_a") return classify<nets::vgg_a<>>(o);
+  if (o.net == "vgg_19") return classify<nets::vgg_19<>>(o);
+  classify<nets::vgg_16<>>(o);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Classifies an image with VGG-16."};
-  std::string image, label_file;
-  int threads = 0;
-  std::uint64_t seed = 1;
-  app.add_option("image", image, "a JPEG or PNG file")->required();
-  app.add_option("--labels", label_file, "a file with a name for each class, one a line");
-  app.add_option("--threads", threads, "0: as many as the machine has");
-  app.add_option("--seed", seed, "of the random weights");
-  CLI11_PARSE(app, argc, argv);
+  CLI::App app{"Classifies an image with a VGG net of random weights."};
+  options o;
+  app.add_option("image", o.image, "a JPEG or PNG file")->required();
+  app.add_option("--labels", o.labels, "a file with a name for each class, one a line");
+  app.add_option("--threads", o.threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--seed", o.seed, "of the random weights");
+  app.add_option("--net", o.net, "vgg_a, vgg_16 or vgg_19")
+      ->check(CLI::IsMember({"vgg_a", "vgg_16", "vgg_19"}));
   try {
-    classify(image, label_file, threads, seed);
+    app.parse(argc, argv);
+    classify(o);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // --help
   } catch (const std::exception& e) {
     std::cerr << "classify: " << e.what() << "\n";
     return 2;

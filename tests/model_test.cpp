@@ -161,12 +161,12 @@ TEST_CASE("the small net has every kind of kernel") {
 #if SLIM_COUNTS_ALLOCATIONS
 TEST_CASE("allocations are counted") {
   const long before = allocations;
-  {
-    std::vector<int> v(10);
-    Eigen::Tensor<float, 1> t(10);
-    v[0] = static_cast<int>(t.size());
-  }
-  CHECK(allocations - before == 2);
+  // Through volatile pointers, or a compiler may leave the allocations out.
+  int* volatile numbers = new int[10];
+  delete[] numbers;
+  Eigen::Tensor<float, 1>* volatile t = new Eigen::Tensor<float, 1>(10);
+  delete t;
+  CHECK(allocations - before == 3);
 }
 
 TEST_CASE("a model that runs allocates nothing") {

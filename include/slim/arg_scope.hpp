@@ -50,23 +50,43 @@ struct context {
       std::conditional_t<On::template has<Tag>, typename With::list, option_list<>>>;
 };
 
+/// Lowers one entry; refuses what is no layer, such as the op of one.
+template <class Entry, class Context, class B>
+constexpr int lower_entry(B& b, int x) {
+  if constexpr (requires { Entry::template lower<Context>(b, x); })
+    return Entry::template lower<Context>(b, x);
+  else if constexpr (requires { Entry::default_scope; })
+    return b.fail("ops::", Entry::name, " is no layer: write ", Entry::name, "<...>");
+  else if constexpr (requires { Entry::name; })
+    return b.fail(Entry::name, " is no layer");
+  else
+    return b.fail("an entry is no layer");
+}
+
 /// Runs the entries one after another. An array of functions, for some compilers cap a fold.
 template <class Context, class... Entry>
 struct in_order {
   template <class B>
   static constexpr int lower(B& b, int x) {
     using function = int (*)(B&, int);
-    constexpr function entries[] = {&Entry::template lower<Context, B>..., nullptr};
+    constexpr function entries[] = {&lower_entry<Entry, Context, B>..., nullptr};
     for (int i = 0; i < static_cast<int>(sizeof...(Entry)) && !b.failed(); ++i)
       x = entries[i](b, x);
     return b.failed() ? -1 : x;
   }
 };
 
+template <class Entry>
+constexpr graph_counts needs_of_one() {
+  if constexpr (requires { Entry::needs; })
+    return Entry::needs;
+  else
+    return {};  // refused when it is lowered
+}
 template <class... Entry>
 constexpr graph_counts needs_of() {
   graph_counts sum;
-  const graph_counts each[] = {Entry::needs..., graph_counts{}};
+  const graph_counts each[] = {needs_of_one<Entry>()..., graph_counts{}};
   for (const graph_counts& one : each) sum = sum + one;
   return sum;
 }

@@ -52,19 +52,21 @@ constexpr std::string_view function_name = [] {
 /// conv3/conv3_1 to conv3/conv3_3. Without a name: Repeat/convolution2d_1, as TF-Slim has it.
 template <int N, class Layer, text Scope = "">
 struct repeat {
-  static_assert(N >= 0, "repeat: the number of repetitions is negative");
-  static constexpr graph_counts needs = N * Layer::needs + graph_counts{.scopes = 1};
+  static constexpr graph_counts needs =
+      (N > 0 ? N : 0) * needs_of_one<Layer>() + graph_counts{.scopes = 1};
 
   template <class Context, class B>
   static constexpr int lower(B& b, int x) {
     constexpr std::string_view name = static_text<Scope>::view();
+    if (N < 0) return b.fail("repeat: the number of repetitions is negative: ", N);
     if (N == 0) return x;
     opened_scope open(b, name, "Repeat");
     for (int i = 1; i <= N && !b.failed(); ++i) {
       b.forced_leaf = name.empty() ? function_name<Layer> : name;
       b.forced_suffix = i;
-      x = Layer::template lower<Context>(b, x);
+      x = lower_entry<Layer, Context>(b, x);
     }
+    b.forced_leaf = {};  // where nothing opened a scope
     return b.failed() ? -1 : x;
   }
 };

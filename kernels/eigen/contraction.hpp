@@ -88,7 +88,7 @@ void convolution(const kernel_call& call) {
   call.device().parallel(call.n(), [&](int i, int) {
     matrix(y.as<T>() + i * pixels * k, pixels, k).device(on_this_thread) =
         matrix(w.as<const T>(), w.dims.leading(), k)
-            .contract(patches<T>(image<T>(x, i), call.a().win), inner, finish);
+            .contract(patches<T>(image_of<T>(x, i), call.a().win), inner, finish);
   });
 }
 
@@ -107,7 +107,7 @@ void convolution_backward_data(const kernel_call& call, Finish finish) {
   call.device().parallel(call.n(), [&](int i, int) {
     matrix(dx.as<T>() + i * pixels * c, pixels, c).device(on_this_thread) =
         weights.reverse(turned).shuffle(swapped).reshape(as_matrix).contract(
-            gradient_patches<T>(image<T>(dy, i), win, dx.dims[1], dx.dims[2]), inner,
+            gradient_patches<T>(image_of<T>(dy, i), win, dx.dims[1], dx.dims[2]), inner,
             finish(i * pixels * c));
   });
 }
@@ -126,7 +126,7 @@ void convolution_backward_filter(const kernel_call& call) {
   auto sum = matrix(dw.as<T>(), dw.dims.leading(), k);
   for (int i = 0; i < call.n(); ++i) {
     const auto one = matrix(dy.as<const T>() + i * pixels * k, pixels, k)
-                         .contract(patches<T>(image<T>(x, i), call.a().win), inner);
+                         .contract(patches<T>(image_of<T>(x, i), call.a().win), inner);
     if (i == 0)
       sum.device(on_this_thread) = one;
     else

@@ -81,7 +81,7 @@ struct kernel_of<op::max_pool, T, backend::eigen> {
     const long pixels = long{y.dims[1]} * y.dims[2], c = y.dims[3];
     call.device().parallel(call.n(), [&](int i, int) {
       matrix(y.as<T>() + i * pixels * c, pixels, c).device(on_this_thread) =
-          windows<T>(image<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity())
+          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity())
               .maximum(over);
     });
   }
@@ -99,7 +99,7 @@ struct kernel_of<op::max_pool_backward, T, backend::eigen> {
     call.device().parallel(call.n(), [&](int i, int) {
       Eigen::Tensor<index, 2> winner(c, pixels);
       winner.device(on_this_thread) =
-          windows<T>(image<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity()).argmax(1);
+          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity()).argmax(1);
       const auto gradient = matrix(dy.as<const T>() + i * pixels * c, pixels, c);
       scatter<T>(call.a().win, dx, i, [&](int t) {
         return (winner == index{t}).select(gradient, gradient.constant(T(0)));
@@ -122,7 +122,7 @@ struct kernel_of<op::avg_pool, T, backend::eigen> {
     const Eigen::array<index, 2> one_row{1, pixels}, copies{c, 1};
     call.device().parallel(call.n(), [&](int i, int) {
       matrix(y.as<T>() + i * pixels * c, pixels, c).device(on_this_thread) =
-          windows<T>(image<T>(x, i), call.a().win, T(0)).sum(over) *
+          windows<T>(image_of<T>(x, i), call.a().win, T(0)).sum(over) *
           weights.reshape(one_row).broadcast(copies);
     });
   }

@@ -39,7 +39,7 @@ map<T, 2> matrix(T* data, long rows, long columns) {
 }
 /// Image number i of [n, h, w, c] as (c, w, h, 1).
 template <class T>
-const_map<T, 4> image(const tensor& t, int i) {
+const_map<T, 4> image_of(const tensor& t, int i) {
   const long size = t.dims.count() / t.dims[0];
   return {t.as<const T>() + i * size, t.dims[3], t.dims[2], t.dims[1], 1};
 }

@@ -5,8 +5,8 @@ Each case, a .cpp file beside this one, starts with comments:
     // first error: tiny/fc6: conv2d: 7x7 VALID window exceeds its input 4x4x8
     // compiles: why
 
-The compiler must refuse the case, its first line with `error:` must hold the text (one of the texts,
-if compilers differ), and all it prints must fit in 12 lines, or as many as
+The compiler must refuse the case, its first line with `error:` must hold the text (one of the
+texts, if compilers differ), and all it prints must fit in 12 lines, or as many as
 `// at most N lines: why` says. A case marked `compiles` must compile: it shows that the others fail
 for the reason they name and no other.
 """
@@ -63,7 +63,8 @@ def fault(expected, longest, status, output):
 def check(path, compiler, arguments):
     """Compiles one case; returns what is wrong with it, if anything, and what the compiler said."""
     command = [compiler, "-std=c++20", "-fsyntax-only", "-fdiagnostics-color=never",
-               *(f"-I{folder}" for folder in arguments.include), *arguments.flags.split(), str(path)]
+               *(f"-I{folder}" for folder in arguments.include), *arguments.flags.split(),
+               str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return fault(*expectation(path), done.returncode, done.stderr), done.stderr
 
