@@ -109,8 +109,10 @@ std::string option(int argc, char** argv, const char* name, const char* fallback
 
 int serve(const std::string& batch, const std::string& mode) {
   const bool forward = mode == "forward";
-  if (batch == "1") return forward ? serve<forward_model<1>, false>() : serve<backward_model<1>, true>();
-  if (batch == "8") return forward ? serve<forward_model<8>, false>() : serve<backward_model<8>, true>();
+  if (batch == "1")
+    return forward ? serve<forward_model<1>, false>() : serve<backward_model<1>, true>();
+  if (batch == "8")
+    return forward ? serve<forward_model<8>, false>() : serve<backward_model<8>, true>();
   std::cerr << "vgg_16: batch " << batch << " is not compiled in (1 and 8 are)\n";
   return 2;
 }

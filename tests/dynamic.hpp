@@ -1,5 +1,5 @@
-// A graph built at run time: the passes and kernels are ordinary functions, so a grid of hundreds of
-// cases needs no types of its own.
+// A graph built at run time: the passes and kernels are ordinary functions, so a grid of hundreds
+// of cases needs no types of its own.
 #pragma once
 
 #include <slim/slim.hpp>

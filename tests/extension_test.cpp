@@ -175,7 +175,8 @@ struct slim::kernel_of<mine::square_rows, T, slim::backend::eigen> {
     const long each = x.dims.count() / x.dims[0];
     for (long r = 0; r < x.dims[0]; ++r) {
       T sum = 0;
-      for (long i = r * each; i < (r + 1) * each; ++i) sum += x.as<const T>()[i] * x.as<const T>()[i];
+      for (long i = r * each; i < (r + 1) * each; ++i)
+        sum += x.as<const T>()[i] * x.as<const T>()[i];
       call.out().as<T>()[r] = sum;
     }
   }
@@ -220,7 +221,8 @@ static_assert(my_model<backend::cpu>::variable_shape<"my_net/scale1/gamma">() ==
 static_assert(my_model<backend::cpu>::variable_shape<"my_net/ChannelScale/gamma">() == shape{3});
 static_assert(my_model<backend::cpu>::output_shape == shape{2, 3, 3, 3});
 
-TEMPLATE_TEST_CASE("a user's own parts work as the library's do", "", backend::eigen, backend::cpu) {
+TEMPLATE_TEST_CASE("a user's own parts work as the library's do", "", backend::eigen,
+                   backend::cpu) {
   my_model<TestType> m;
   m.initialize(5);
   const std::vector<double> x = images();

@@ -1,6 +1,6 @@
 // From a lowered network to its programs: the passes in order, once for inference and once for
-// training. Each pass is a constant of its own, with room for just what it may add: that keeps every
-// one of them well inside the limits compilers put on a constant expression.
+// training. Each pass is a constant of its own, with room for just what it may add: that keeps
+// every one of them well inside the limits compilers put on a constant expression.
 #pragma once
 
 #include "graph/choose.hpp"

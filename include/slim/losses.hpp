@@ -78,8 +78,8 @@ constexpr void collect_loss(B& b, int rows) {
   if (!b.failed()) b.g.losses.add(loss);
 }
 
-/// What every loss is made of: a tag with its name, its options and `build<O>(b)`, which appends the
-/// loss and ends in `collect_loss`. A user's loss is written the same way.
+/// What every loss is made of: a tag with its name, its options and `build<O>(b)`, which appends
+/// the loss and ends in `collect_loss`. A user's loss is written the same way.
 template <class Tag, class... Own>
 struct loss {
   using options = option_list<Own...>;

@@ -59,7 +59,8 @@ class aligned_buffer {
 #ifdef __linux__
   // Fresh pages are zero, and cost nothing until they are touched.
   static std::byte* reserve(std::size_t reserved) {
-    void* base = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* base =
+        mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) throw std::bad_alloc();
     madvise(base, reserved, MADV_HUGEPAGE);  // only a wish: may fail
     return static_cast<std::byte*>(base);

@@ -7,7 +7,8 @@
 //
 // With labels and a loss among its parts a model also trains:
 //
-//   using trainer_t = model<net_t, input<8, 224, 224, 3>, labels<8>, sparse_softmax_cross_entropy<>>;
+//   using trainer_t = model<net_t, input<8, 224, 224, 3>, labels<8>,
+//                           sparse_softmax_cross_entropy<>>;
 //   float loss = m.backward(images, labels);  // gradients of the total loss
 //   m.update(gradient_descent{0.01});
 #pragma once

@@ -1,7 +1,7 @@
 // Penalties on weights. A regularizer is a value r with r(w), one element's penalty, and
 // r.gradient(w); `active()` is false where a scale of 0 switches it off and `fault()` names a wrong
-// scale. The loss is the sum over the variable's elements. A user's own is written the same way; one
-// of plain arithmetic, as L2 is, leaves T unconstrained and so also takes vectors of numbers.
+// scale. The loss is the sum over the variable's elements. A user's own is written the same way;
+// one of plain arithmetic, as L2 is, leaves T unconstrained and so also takes vectors of numbers.
 #pragma once
 
 #include <concepts>

@@ -35,6 +35,16 @@ inline std::string padded(std::string s, std::size_t width, bool right = false) 
   return s;
 }
 
+/// Bytes a step writes, for the full batch.
+inline long bytes_written(const program& p, const step_row& s) {
+  long sum = 0;
+  for (int k = 0; k < s.outputs; ++k) {
+    const tensor_row& t = p.tensors[p.edges[s.first_output + k]];
+    sum += t.dims.count() * element_bytes(t.type, p.scalar_bytes);
+  }
+  return sum;
+}
+
 /// Elements of the variables a step reads, for the layer they belong to.
 inline long parameters_of(const program& p, const step_row& s) {
   long sum = 0;
@@ -62,22 +72,26 @@ inline std::string report(const program& p) {
   using namespace detail;
   const auto line = [](const std::string& layer, const std::string& op, const std::string& kernel,
                        const std::string& output, const std::string& parameters,
-                       const std::string& macs) {
+                       const std::string& macs, const std::string& bytes) {
     return padded(layer, 26) + padded(op, 38) + padded(kernel, 15) + padded(output, 20) +
-           padded(parameters, 13, true) + padded(macs, 18, true) + "\n";
+           padded(parameters, 13, true) + padded(macs, 18, true) + padded(bytes, 14, true) + "\n";
   };
-  std::string text = line("layer", "op", "kernel", "output", "parameters", "multiply-adds");
-  long macs = 0, parameters = 0;
+  std::string text =
+      line("layer", "op", "kernel", "output", "parameters", "multiply-adds", "bytes written");
+  long macs = 0, parameters = 0, bytes = 0;
   for (const step_row& s : p.steps) {
     const long own = parameters_of(p, s);
     text += line(path_of(p, s.scope), std::string(s.op), std::string(s.kernel),
                  shape_text(p, p.edges[s.first_output]), own > 0 ? grouped(own) : "",
-                 s.multiply_adds > 0 ? grouped(s.multiply_adds) : "");
+                 s.multiply_adds > 0 ? grouped(s.multiply_adds) : "",
+                 grouped(bytes_written(p, s)));
     macs += s.multiply_adds;
+    bytes += bytes_written(p, s);
   }
   for (const variable_row& v : p.variables) parameters += v.dims.count();
   return text + std::to_string(p.steps.size()) + " steps, " + grouped(parameters) +
-         " parameters, " + grouped(macs) + " multiply-adds, arena " + grouped(p.memory.bytes) +
+         " parameters, " + grouped(macs) + " multiply-adds, " +
+         grouped(bytes) + " bytes written, arena " + grouped(p.memory.bytes) +
          " bytes (largest workspace " + grouped(p.memory.workspace_bytes) + ") for a batch of " +
          std::to_string(p.batch) + "\n";
 }
@@ -85,7 +99,8 @@ inline std::string report(const program& p) {
 /// The program in Graphviz' language: `dot -Tsvg`.
 inline std::string graphviz(const program& p) {
   using namespace detail;
-  std::string text = "digraph slim {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n";
+  std::string text =
+      "digraph slim {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n";
   const auto quoted = [](const std::string& s) { return "\"" + s + "\""; };
   for (int i = 0; i < p.steps.size(); ++i) {
     const step_row& s = p.steps[i];

@@ -1,4 +1,5 @@
-// Strings at compile time: names spelled as template arguments, and messages built by constexpr code.
+// Strings at compile time: names spelled as template arguments, and messages built by constexpr
+// code.
 #pragma once
 
 #include <cstddef>

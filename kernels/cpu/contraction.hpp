@@ -46,8 +46,8 @@ constexpr convolution_kind kind_of(const convolution_shape& s) {
 }
 
 constexpr convolution_shape shape_of(const window& w, const shape& x, const shape& weights) {
-  return {x[0],       x[1],       x[2],     x[3],     w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
-          w.rate_h,   w.rate_w,   w.pad_top, w.pad_left, w.out_h,  w.out_w,    weights[3]};
+  return {x[0],     x[1],     x[2],      x[3],       w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
+          w.rate_h, w.rate_w, w.pad_top, w.pad_left, w.out_h,    w.out_w,    weights[3]};
 }
 
 /// The matrix product that a dense convolution is: [rows, inner] times [inner, k].

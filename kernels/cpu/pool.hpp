@@ -181,7 +181,8 @@ void max_pool_activation_backward(const kernel_call& call) {
                      count);
       });
     }
-    for (T* line : {top, bottom}) std::fill_n(line + 2L * out_w * c, line_length - 2L * out_w * c, T(0));
+    for (T* line : {top, bottom})
+      std::fill_n(line + 2L * out_w * c, line_length - 2L * out_w * c, T(0));
   });
 }
 

@@ -53,7 +53,8 @@ void dropout(const kernel_call& call) {
     const auto element = [=](index i) { return mask(static_cast<std::uint64_t>(a + i)); };
     const auto numbers = Eigen::TensorMap<Eigen::Tensor<const T, 1>>(x + a, length);
     row(y, a, b).device(on_this_thread) =
-        numbers * numbers.generate([=](const Eigen::array<index, 1>& at) { return element(at[0]); });
+        numbers *
+        numbers.generate([=](const Eigen::array<index, 1>& at) { return element(at[0]); });
   });
 }
 
@@ -148,8 +149,8 @@ struct kernel_of<op::dropout, T, backend::eigen> {
   }
 };
 template <class T>
-struct kernel_of<op::dropout_backward, T, backend::eigen> : kernel_of<op::dropout, T, backend::eigen> {
-};
+struct kernel_of<op::dropout_backward, T, backend::eigen>
+    : kernel_of<op::dropout, T, backend::eigen> {};
 
 template <class R, class T>
 struct kernel_of<op::regularizer<R>, T, backend::eigen> {

@@ -99,7 +99,8 @@ struct kernel_of<op::max_pool_backward, T, backend::eigen> {
     call.device().parallel(call.n(), [&](int i, int) {
       Eigen::Tensor<index, 2> winner(c, pixels);
       winner.device(on_this_thread) =
-          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity()).argmax(1);
+          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity())
+              .argmax(1);
       const auto gradient = matrix(dy.as<const T>() + i * pixels * c, pixels, c);
       scatter<T>(call.a().win, dx, i, [&](int t) {
         return (winner == index{t}).select(gradient, gradient.constant(T(0)));
