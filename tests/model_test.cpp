@@ -20,7 +20,15 @@
 
 // Eigen and the standard library both end in malloc, so this program's own takes its place. Other
 // C libraries and sanitizers do not let it.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLIM_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLIM_SANITIZED 1
+#endif
+#if defined(__GLIBC__) && !defined(SLIM_SANITIZED)
 #define SLIM_COUNTS_ALLOCATIONS 1
 #else
 #define SLIM_COUNTS_ALLOCATIONS 0
