@@ -35,7 +35,7 @@
 #endif
 
 namespace {
-std::atomic<long> allocations{0};
+[[maybe_unused]] std::atomic<long> allocations{0};
 }
 
 #if SLIM_COUNTS_ALLOCATIONS
