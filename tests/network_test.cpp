@@ -566,6 +566,10 @@ TEST_CASE("inputs keep their names, types and shapes; the first one feeds the ne
 using fetched_n = classified<fetch<"c/Flatten">>;
 using all_fetched_n = classified<fetch_all>;
 
+// What a convolution, its biases and its activation write, before any fusion.
+struct counted : net<"counted", conv2d<4, kernel_size{3}, scope{"conv"}>> {};
+static_assert(network<counted, input<1, 4, 4, 1>>::activation_count == 3 * 4 * 4 * 4);
+
 TEST_CASE("a fetch marks what it names") {
   const auto fetched = [](const graph& g) {
     int count = 0;

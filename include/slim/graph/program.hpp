@@ -34,7 +34,6 @@ struct step_row {
 struct program_facts {
   int batch = 0, output = -1, total_loss = -1;
   int scalar_bytes = 4;
-  int first_backward_step = 0;
   long variable_elements = 0;  ///< of the arena of variables, and of gradients
   memory_plan memory{};
 };
@@ -119,7 +118,6 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
     s.first_output = n.first_output, s.outputs = n.outputs;
     s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope, s.backward = n.backward;
     if (n.op->has_multiply_adds) s.multiply_adds = n.op->multiply_adds(g, n);
-    if (!n.backward) p.first_backward_step = p.steps.size() + 1;
     p.steps.add(s);
   }
   for (int e : g.edges) p.edges.add(e);
