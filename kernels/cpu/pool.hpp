@@ -27,9 +27,10 @@ void for_each_output_row(const kernel_call& call, const shape& out, F f) {
   call.device().parallel(out[0] * out[1], [&](int task, int) { f(task / out[1], task % out[1]); });
 }
 
-/// y = the maximum over each window.
-template <class T>
-void max_pool_forward(const kernel_call& call) {
+/// y = finish(join of each window's elements inside the image, their number), a register of
+/// channels at a time; `join` starts from `start`.
+template <class T, class Join, class Finish>
+void pool_forward(const kernel_call& call, T start, Join join, Finish finish) {
   const tensor x = call.in(0), y = call.out();
   const window& w = call.a().win;
   const int in_h = x.dims[1], in_w = x.dims[2], c = x.dims[3];
@@ -39,45 +40,35 @@ void max_pool_forward(const kernel_call& call) {
     const window_range rows = inside(i, w.stride_h, w.pad_top, w.kernel_h, w.rate_h, in_h);
     for (int j = 0; j < w.out_w; ++j, to += c) {
       const window_range columns = inside(j, w.stride_w, w.pad_left, w.kernel_w, w.rate_w, in_w);
+      const int elements = (rows.last - rows.first) * (columns.last - columns.first);
       for_each_vec<T>(c, [&](int channel, int count) {
-        vec<T> top(-std::numeric_limits<T>::infinity());
+        vec<T> joined(start);
         for (int a = rows.first; a < rows.last; ++a)
           for (int b = columns.first; b < columns.last; ++b) {
             const long row = i * w.stride_h - w.pad_top + a * w.rate_h;
             const long column = j * w.stride_w - w.pad_left + b * w.rate_w;
-            top = max(load_some(from + (row * in_w + column) * c + channel, count), top);
+            joined = join(load_some(from + (row * in_w + column) * c + channel, count), joined);
           }
-        store_some(top, to + channel, count);
+        store_some(finish(joined, elements), to + channel, count);
       });
     }
   });
 }
 
+/// y = the maximum over each window.
+template <class T>
+void max_pool_forward(const kernel_call& call) {
+  pool_forward<T>(
+      call, -std::numeric_limits<T>::infinity(), [](vec<T> x, vec<T> top) { return max(x, top); },
+      [](vec<T> top, int) { return top; });
+}
+
 /// y = the mean of each window's elements inside the image.
 template <class T>
 void avg_pool_forward(const kernel_call& call) {
-  const tensor x = call.in(0), y = call.out();
-  const window& w = call.a().win;
-  const int in_h = x.dims[1], in_w = x.dims[2], c = x.dims[3];
-  for_each_output_row(call, y.dims, [&](int image, int i) {
-    const T* from = x.as<const T>() + long{image} * in_h * in_w * c;
-    T* to = y.as<T>() + (long{image} * w.out_h + i) * w.out_w * c;
-    const window_range rows = inside(i, w.stride_h, w.pad_top, w.kernel_h, w.rate_h, in_h);
-    for (int j = 0; j < w.out_w; ++j, to += c) {
-      const window_range columns = inside(j, w.stride_w, w.pad_left, w.kernel_w, w.rate_w, in_w);
-      const T share = T(1) / T((rows.last - rows.first) * (columns.last - columns.first));
-      for_each_vec<T>(c, [&](int channel, int count) {
-        vec<T> sum = vec<T>::zero();
-        for (int a = rows.first; a < rows.last; ++a)
-          for (int b = columns.first; b < columns.last; ++b) {
-            const long row = i * w.stride_h - w.pad_top + a * w.rate_h;
-            const long column = j * w.stride_w - w.pad_left + b * w.rate_w;
-            sum = sum + load_some(from + (row * in_w + column) * c + channel, count);
-          }
-        store_some(sum * vec<T>(share), to + channel, count);
-      });
-    }
-  });
+  pool_forward<T>(
+      call, T(0), [](vec<T> x, vec<T> sum) { return sum + x; },
+      [](vec<T> sum, int elements) { return sum * vec<T>(T(1) / T(elements)); });
 }
 
 /// dx += dy / elements, for each element of each window. Windows may overlap: one task an image.
