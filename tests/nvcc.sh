@@ -6,6 +6,7 @@ flags="-std=c++20 -x cu -Iinclude -Itests $(pkg-config --cflags eigen3)"
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 # shellcheck disable=SC2086
-for unit in bench/compile/shape_check.cpp tests/network_test.cpp tests/nvcc_passes.cpp; do
+for unit in bench/compile/shape_check.cpp tests/network_test.cpp tests/nets_test.cpp \
+    tests/nvcc_passes.cpp; do
   nvcc $flags -c "$unit" -o "$out/unit.o" || { echo "nvcc refuses $unit"; exit 1; }
 done

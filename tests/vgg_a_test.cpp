@@ -1,6 +1,5 @@
-// VGG-A as a whole against the real TF-Slim: names and shapes of all three VGGs, and for vgg_a
-// every end point, loss and gradient, in double on the reference and in float on the CPU's own
-// kernels.
+// VGG-A as a whole against the real TF-Slim: every end point, loss and gradient, in double on the
+// reference and in float on the CPU's own kernels.
 
 #include <catch2/catch.hpp>
 
@@ -14,70 +13,18 @@
 #include <slim/slim.hpp>
 
 #include "golden.hpp"
+#include "lowered.hpp"
 
 namespace {
 
 using namespace slim;
+using slim_test::extents_of;
 using slim_test::record;
 
 const std::vector<record>& records() {
   static const std::vector<record> all = slim_test::read(slim_test::data_path("vgg_a.bin"));
   return all;
 }
-
-// ---- Names and shapes -------------------------------------------------------------------------
-
-/// A name and a shape, as the files spell them: 3x3x64x128.
-struct named_shape {
-  std::string name, extents;
-  friend bool operator==(const named_shape&, const named_shape&) = default;
-};
-std::ostream& operator<<(std::ostream& out, const named_shape& n) {
-  return out << n.name << " " << n.extents;
-}
-
-std::string extents_of(const shape& s) {
-  std::string text;
-  for (int i = 0; i < s.rank; ++i) text += (i > 0 ? "x" : "") + std::to_string(s[i]);
-  return text;
-}
-
-std::vector<named_shape> variables_of(const graph& g) {
-  std::vector<named_shape> all;
-  for (const variable_row& v : g.variables) {
-    message name = scope_path(g, v.scope);
-    name << "/" << v.leaf;
-    all.push_back({std::string(name.view()), extents_of(v.dims)});
-  }
-  return all;
-}
-std::vector<named_shape> end_points_of(const graph& g) {
-  std::vector<named_shape> all;
-  for (int i = 0; i < g.scopes.size(); ++i)
-    if (g.scopes[i].collection == "end_points")
-      all.push_back(
-          {std::string(scope_path(g, i).view()), extents_of(g.values[g.scopes[i].end_point].dims)});
-  return all;
-}
-std::vector<named_shape> stored(const std::vector<record>& all, const std::string& kind,
-                                const std::string& net) {
-  std::vector<named_shape> some;
-  for (const record& r : all)
-    if (r.text("kind") == kind && r.text("net") == net)
-      some.push_back({r.text("name"), r.text("shape")});
-  REQUIRE_FALSE(some.empty());
-  return some;
-}
-
-template <class Net>
-void check_names(const std::vector<record>& all, const std::string& net) {
-  INFO(net);
-  const graph g = network<nets::vgg_arg_scope<Net>, input<2, 224, 224, 3>>::lowered();
-  CHECK(variables_of(g) == stored(all, "variable", net));
-  CHECK(end_points_of(g) == stored(all, "end_point", net));
-}
-
-// ---- Numbers ----------------------------------------------------------------------------------
 
 using net = nets::vgg_arg_scope<nets::vgg_a<dropout_keep_prob{1.0}>>;
 using double_model = model<net, input<2, 224, 224, 3>, labels<2>, sparse_softmax_cross_entropy<>,
@@ -176,13 +123,6 @@ void check_training(M& m, const std::vector<T>& x, double loss_limit) {
 }
 
 }  // namespace
-
-TEST_CASE("the VGGs have TF-Slim's variables and end points, in its order") {
-  const auto all = slim_test::read(slim_test::data_path("vgg_names.bin"));
-  check_names<nets::vgg_a<>>(all, "vgg_a");
-  check_names<nets::vgg_16<>>(all, "vgg_16");
-  check_names<nets::vgg_19<>>(all, "vgg_19");
-}
 
 TEST_CASE("vgg_a in double on the reference") {
   double_model m;

@@ -3,5 +3,7 @@
 
 #include "network.hpp"  // first: the shortest way to its errors
 #include "model.hpp"
+#include "nets/alexnet.hpp"
+#include "nets/overfeat.hpp"
 #include "nets/vgg.hpp"
 #include "report.hpp"

@@ -413,31 +413,55 @@ def make_layers(folder):
     write_records(os.path.join(folder, "layers.bin"), records)
 
 
-# ---- vgg_names.bin and vgg_a.bin ----------------------------------------------------------------
+# ---- net_names.bin and vgg_a.bin ----------------------------------------------------------------
 
-def build_vgg(tf, net, batch, training, dtype, classes=1000):
-    vgg = importlib.import_module("tf_slim.nets.vgg")
+# The module in tf_slim.nets, its arg_scope, and the size of its images.
+NETS = {"alexnet_v2": ("alexnet", "alexnet_v2_arg_scope", 224),
+        "vgg_a": ("vgg", "vgg_arg_scope", 224), "vgg_16": ("vgg", "vgg_arg_scope", 224),
+        "vgg_19": ("vgg", "vgg_arg_scope", 224),
+        "overfeat": ("overfeat", "overfeat_arg_scope", 231)}
+
+
+def build_net(tf, net, batch, training, dtype, classes=1000):
     import tf_slim as slim
+    module, scope, size = NETS[net]
+    nets = importlib.import_module("tf_slim.nets." + module)
     tf.compat.v1.reset_default_graph()
-    images = tf.compat.v1.placeholder(dtype, (batch, 224, 224, 3))
-    with slim.arg_scope(vgg.vgg_arg_scope()):
-        logits, end_points = getattr(vgg, net)(images, num_classes=classes, is_training=training,
-                                               dropout_keep_prob=1.0)
+    images = tf.compat.v1.placeholder(dtype, (batch, size, size, 3))
+    with slim.arg_scope(getattr(nets, scope)()):
+        logits, end_points = getattr(nets, net)(images, num_classes=classes, is_training=training,
+                                                dropout_keep_prob=1.0)
     return images, logits, end_points
+
+
+def initializer(tf, v):
+    """What a variable starts from, as its graph says: an initializer's name and its numbers."""
+    value = tf.get_static_value(v.initial_value)
+    if value is not None:
+        assert np.all(value == value.flat[0]), v
+        return {"initializer": "constant", "value": value.flat[0]}
+    numbers = {}
+    for op in v.graph.get_operations():
+        if op.type == "Const" and op.name.startswith(v.op.name + "/Initializer/"):
+            numbers[op.name.rsplit("/", 1)[1]] = tf.get_static_value(op.outputs[0])
+    numbers.pop("shape")
+    name = {("max", "min"): "uniform", ("mean", "stddev"): "truncated_normal"}
+    return {"initializer": name[tuple(sorted(numbers))], **numbers}
 
 
 def make_names(folder):
     tf, slim = tensorflow()
     records = []
-    for net in ("vgg_a", "vgg_16", "vgg_19"):
-        _, logits, end_points = build_vgg(tf, net, 2, False, "float32")
+    for net in NETS:
+        _, logits, end_points = build_net(tf, net, 2, False, "float32")
         for v in slim.get_model_variables():
             records.append(Record("variable", {"net": net, "name": v.op.name,
-                                               "shape": extents(v.shape.as_list())}))
+                                               "shape": extents(v.shape.as_list()),
+                                               **initializer(tf, v)}))
         for key, t in end_points.items():
             records.append(Record("end_point", {"net": net, "name": key,
                                                 "shape": extents(t.shape.as_list())}))
-    write_records(os.path.join(folder, "vgg_names.bin"), records)
+    write_records(os.path.join(folder, "net_names.bin"), records)
 
 
 def vgg_weights(v):
@@ -450,7 +474,7 @@ def vgg_weights(v):
 def vgg_run(tf, slim, precision, training, labels=(7, 423)):
     """Digests of every answer of one build of vgg_a."""
     dtype = precision.split("_")[0]
-    images, logits, end_points = build_vgg(tf, "vgg_a", len(labels), training, dtype)
+    images, logits, end_points = build_net(tf, "vgg_a", len(labels), training, dtype)
     out = {"logits": logits, **{f"end_points/{k}": t for k, t in end_points.items()}}
     losses = tf.compat.v1.losses
     loss = losses.sparse_softmax_cross_entropy(tf.constant(labels), logits)
