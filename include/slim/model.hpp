@@ -143,6 +143,10 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     return runner_.value(value);
   }
 
+  /// TF-Slim's end_points of the last forward or backward, by full name in the network's order: the
+  /// layers with outputs_collections that are fetched (fetch_all: every one).
+  std::vector<named_tensor<const T>> end_points() const { return runner_.end_points(); }
+
   T total_loss() const { return runner_.total_loss(); }
   std::span<const T> losses() const { return runner_.losses(); }
   std::span<const T> regularization_losses() const { return runner_.regularization_losses(); }

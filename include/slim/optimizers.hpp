@@ -1,28 +1,198 @@
-// Optimizers: one pass over the flat arenas of variables and gradients. Variables that are not
-// trained have a gradient of zero there.
+// Optimizers by TensorFlow's formulas: one pass over the variables, their gradients and slots.
+//
+//   m.backward(images, labels);
+//   m.update(momentum{.learning_rate = 0.01, .momentum = 0.9});
+//
+// Slots (moments, accumulators) lie in the model, laid out as its variables; the first update with
+// an optimizer makes and fills them. TensorFlow keeps hyperparameters in float32 whatever the
+// variables' type, and so do these.
 #pragma once
 
 #include "eigen.hpp"
+#include <array>
 #include <cmath>
 
 #include "runner.hpp"
 
 namespace slim {
 
-/// w -= learning_rate * gradient.
+namespace detail {
+
+template <class T>
+using update_elements = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
+
+/// A hyperparameter as TensorFlow holds it.
+template <class T>
+T hyperparameter(double value) {
+  return static_cast<T>(static_cast<float>(value));
+}
+
+/// f(w, g, slot...) on pieces of all trainable variables, small enough for the first cache, so that
+/// an update of several expressions is one pass over memory.
+template <class T, std::size_t Slots, class F>
+void update_each(runner<T>& r, const std::array<std::span<T>, Slots>& slots, F f) {
+  constexpr long piece = 2048, shard = 32 * piece;
+  const std::span<T> w = r.flat_variables(), g = r.flat_gradients();
+  for (const element_range& range : r.trainable_ranges()) {
+    const int shards = static_cast<int>((range.last - range.first + shard - 1) / shard);
+    r.device().parallel(shards, [&](int task, int) {
+      const long end = std::min(range.first + (task + 1) * shard, range.last);
+      for (long i = range.first + task * shard; i < end; i += piece) {
+        const long n = std::min(piece, end - i);
+        const auto at = [&](std::span<T> s) { return update_elements<T>(s.data() + i, n); };
+        [&]<std::size_t... S>(std::index_sequence<S...>) {
+          f(at(w), at(g), at(slots[S])...);
+        }(std::make_index_sequence<Slots>{});
+      }
+    });
+  }
+}
+
+}  // namespace detail
+
+/// w -= learning_rate * g.
 struct gradient_descent {
   double learning_rate = 0.01;
 
   template <class T>
   void update(runner<T>& r) const {
-    using elements = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-    constexpr long shard = 1 << 16;
-    const std::span<T> w = r.flat_variables(), g = r.flat_gradients();
-    const long count = static_cast<long>(w.size());
-    const T rate = static_cast<T>(learning_rate);
-    r.device().parallel(static_cast<int>((count + shard - 1) / shard), [&](int task, int) {
-      const long first = task * shard, length = std::min(shard, count - first);
-      elements(w.data() + first, length) -= rate * elements(g.data() + first, length);
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    detail::update_each<T, 0>(r, {}, [=](auto w, auto g) { w -= rate * g; });
+  }
+};
+
+/// a = momentum * a + g; w -= learning_rate * a, or of g + momentum * a with Nesterov's (Sutskever et
+/// al., ICML 2013). Slot: Momentum.
+struct momentum {
+  double learning_rate = 0.01;
+  double momentum = 0.9;
+  bool use_nesterov = false;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    const T mu = detail::hyperparameter<T>(momentum);
+    const bool nesterov = use_nesterov;
+    const auto slots = r.template slots<1>("Momentum", {0.0});
+    detail::update_each(r, slots, [=](auto w, auto g, auto a) {
+      a = a * mu + g;
+      if (nesterov)
+        w -= g * rate + a * (mu * rate);
+      else
+        w -= a * rate;
+    });
+  }
+};
+
+/// Kingma and Ba, ICLR 2015, with TensorFlow's epsilon outside of the bias correction: m and v are
+/// means of g and g^2; w -= rate_t * m / (sqrt(v) + epsilon), rate_t = learning_rate *
+/// sqrt(1 - beta2^t) / (1 - beta1^t). Slots: Adam, Adam_1.
+struct adam {
+  double learning_rate = 0.001;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const auto slots = r.template slots<2>("Adam", {0.0, 0.0});
+    const T b1 = detail::hyperparameter<T>(beta1), b2 = detail::hyperparameter<T>(beta2);
+    const T e = detail::hyperparameter<T>(epsilon);
+    const T rate = detail::hyperparameter<T>(learning_rate) *
+                   std::sqrt(T(1) - power(beta2, r.updates())) /
+                   (T(1) - power(beta1, r.updates()));
+    detail::update_each(r, slots, [=](auto w, auto g, auto m, auto v) {
+      m += (g - m) * (T(1) - b1);
+      v += (g.square() - v) * (T(1) - b2);
+      w -= m * rate / (v.sqrt() + e);
+    });
+  }
+
+ private:
+  /// beta^t by t - 1 products in float32, as TensorFlow's beta1_power and beta2_power.
+  static float power(double beta, long t) {
+    float p = static_cast<float>(beta);
+    for (long i = 1; i < t; ++i) p *= static_cast<float>(beta);
+    return p;
+  }
+};
+
+/// Tieleman and Hinton, 2012: s is a mean of g^2 that starts at 1; b = momentum * b +
+/// learning_rate * g / sqrt(s + epsilon); w -= b. Slots: RMSProp, RMSProp_1.
+struct rmsprop {
+  double learning_rate = 0.01;
+  double decay = 0.9;
+  double momentum = 0.0;
+  double epsilon = 1e-10;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate), rho = detail::hyperparameter<T>(decay);
+    const T mu = detail::hyperparameter<T>(momentum), e = detail::hyperparameter<T>(epsilon);
+    const auto slots = r.template slots<2>("RMSProp", {1.0, 0.0});
+    detail::update_each(r, slots, [=](auto w, auto g, auto s, auto b) {
+      s += (g.square() - s) * (T(1) - rho);
+      b = b * mu + g * rate / (s + e).sqrt();
+      w -= b;
+    });
+  }
+};
+
+/// Duchi et al., JMLR 2011: a += g^2; w -= learning_rate * g / sqrt(a). Slot: Adagrad.
+struct adagrad {
+  double learning_rate = 0.01;
+  double initial_accumulator_value = 0.1;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    const auto slots = r.template slots<1>("Adagrad", {initial_accumulator_value});
+    detail::update_each(r, slots, [=](auto w, auto g, auto a) {
+      a += g.square();
+      w -= g * rate / a.sqrt();
+    });
+  }
+};
+
+/// Zeiler, 2012: a is a mean of g^2 and d one of u^2, u = sqrt(d + epsilon) / sqrt(a + epsilon) * g;
+/// w -= learning_rate * u. Slots: Adadelta, Adadelta_1.
+struct adadelta {
+  double learning_rate = 0.001;
+  double rho = 0.95;
+  double epsilon = 1e-8;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate), p = detail::hyperparameter<T>(rho);
+    const T e = detail::hyperparameter<T>(epsilon);
+    const auto slots = r.template slots<2>("Adadelta", {0.0, 0.0});
+    detail::update_each(r, slots, [=](auto w, auto g, auto a, auto d) {
+      a = a * p + g.square() * (T(1) - p);
+      w -= ((d + e) / (a + e)).sqrt() * g * rate;
+      d = d * p + (d + e) / (a + e) * g.square() * (T(1) - p);
+    });
+  }
+};
+
+/// McMahan et al., KDD 2013 (FTRL-proximal, learning rate power -1/2): n' = n + g^2; z += g -
+/// (sqrt(n') - sqrt(n)) / learning_rate * w; w = (sign(z) l1 - z) / (sqrt(n') / learning_rate + 2 l2)
+/// where |z| > l1, else 0. Slots: Ftrl (n), Ftrl_1 (z).
+struct ftrl {
+  double learning_rate = 0.01;
+  double initial_accumulator_value = 0.1;
+  double l1_regularization_strength = 0.0;
+  double l2_regularization_strength = 0.0;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
+    const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
+    const auto slots = r.template slots<2>("Ftrl", {initial_accumulator_value, 0.0});
+    detail::update_each(r, slots, [=](auto w, auto g, auto n, auto z) {
+      z += g - ((n + g.square()).sqrt() - n.sqrt()) / rate * w;
+      n += g.square();
+      w = (z.abs() > l1).select((z.sign() * l1 - z) / (n.sqrt() / rate + T(2) * l2), T(0));
     });
   }
 };

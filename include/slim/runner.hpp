@@ -2,6 +2,7 @@
 // types the network was spelled with, so it compiles once an element type.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,6 +53,18 @@ struct tensor_view {
   T& operator[](long i) const { return data[i]; }
 };
 
+/// The same by name.
+template <class T>
+struct named_tensor {
+  std::string name;
+  tensor_view<T> values;
+};
+
+/// Elements [first, last) of the arena of variables.
+struct element_range {
+  long first, last;
+};
+
 /// The arenas and programs of one model.
 template <class T>
 class runner {
@@ -69,7 +82,9 @@ class runner {
             std::max(inference.memory.bytes, training_.memory.bytes))),
         losses_(static_cast<std::size_t>(training_.losses.size())),
         regularization_(static_cast<std::size_t>(training_.regularizers.size())),
-        bound_(static_cast<std::size_t>(inference.inputs.size())) {}
+        bound_(static_cast<std::size_t>(inference.inputs.size())) {
+    for (const variable_row& row : inference_.variables) add_trainable(row);
+  }
 
   runner(const runner&) = delete;  // the last run's program is kept by address
   runner& operator=(const runner&) = delete;
@@ -94,14 +109,41 @@ class runner {
   tensor_view<T> gradient(int v) { return at(gradients_, v); }
   std::string name_of(int v) const {
     const variable_row& row = inference_.variables[v];
-    message path;
-    write_scope_path(inference_.scopes, row.scope, path);
-    if (!path.empty()) path << "/";
-    return std::string((path << row.leaf).view());
+    const std::string path = path_of(row.scope);
+    return (path.empty() ? path : path + "/") + std::string(row.leaf);
   }
   /// All variables, or gradients, as one flat range.
   std::span<T> flat_variables() { return flat(variables_); }
   std::span<T> flat_gradients() { return flat(gradients_); }
+
+  /// The variables an optimizer may change, neighbours taken together.
+  std::span<const element_range> trainable_ranges() const { return trainable_; }
+
+  /// Counts an update by this optimizer, and gives its N slots, arenas of the variables' layout. The
+  /// first update by an optimizer of another name makes new ones, filled with `initial`.
+  template <std::size_t N>
+  std::array<std::span<T>, N> slots(std::string_view optimizer,
+                                    const std::array<double, N>& initial) {
+    if (optimizer != optimizer_) {
+      std::vector<aligned_buffer> made;
+      for (std::size_t i = 0; i < N; ++i) {
+        made.emplace_back(variables_.size());
+        const std::span<T> elements = flat(made.back());
+        if (initial[i] != 0)
+          std::fill(elements.begin(), elements.end(),
+                    static_cast<T>(static_cast<float>(initial[i])));
+      }
+      slots_ = std::move(made);
+      optimizer_ = optimizer;
+      updates_ = 0;
+    }
+    ++updates_;
+    std::array<std::span<T>, N> spans;
+    for (std::size_t i = 0; i < N; ++i) spans[i] = flat(slots_[i]);
+    return spans;
+  }
+  /// Updates by the optimizer whose slots these are.
+  long updates() const { return updates_; }
 
   /// Runs the inference program on n images; returns the output of the images given.
   tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs) {
@@ -133,13 +175,23 @@ class runner {
     const tensor t = tensor_at(*last_, execution_, v);
     return {t.as<const T>(), t.dims};
   }
-  /// Whether the last run's program wrote this value to memory.
-  bool written(int v) const {
-    const placement& place = last_->tensors[v].place;
-    return place.where != storage::buffer || place.offset >= 0;
+  /// The layers with outputs_collections whose values are fetched, as the last run wrote them.
+  std::vector<named_tensor<const T>> end_points() const {
+    std::vector<named_tensor<const T>> all;
+    for (int i = 0; i < last_->scopes.size(); ++i) {
+      const scope_row& row = last_->scopes[i];
+      if (row.end_point >= 0 && !row.collection.empty() && last_->tensors[row.end_point].fetched)
+        all.push_back({path_of(i), value(row.end_point)});
+    }
+    return all;
   }
 
  private:
+  std::string path_of(int scope) const {
+    message path;
+    write_scope_path(inference_.scopes, scope, path);
+    return std::string(path.view());
+  }
   static std::size_t bytes(long elements) { return static_cast<std::size_t>(elements) * sizeof(T); }
   tensor_view<T> at(aligned_buffer& arena, int v) {
     const variable_row& row = inference_.variables[v];
@@ -147,6 +199,15 @@ class runner {
   }
   std::span<T> flat(aligned_buffer& arena) {
     return {reinterpret_cast<T*>(arena.data()), arena.size() / sizeof(T)};
+  }
+
+  void add_trainable(const variable_row& row) {
+    if (!row.trainable) return;
+    const long last = graph_builder::aligned_end(row.offset + row.dims.count());
+    if (!trainable_.empty() && trainable_.back().last == row.offset)
+      trainable_.back().last = last;
+    else
+      trainable_.push_back({row.offset, last});
   }
 
   execution start(const program& p, std::initializer_list<input_data<T>> inputs) {
@@ -219,6 +280,10 @@ class runner {
   aligned_buffer variables_, gradients_, arena_;
   std::vector<T> losses_, regularization_;
   std::vector<const void*> bound_;
+  std::vector<element_range> trainable_;
+  std::vector<aligned_buffer> slots_;
+  std::string_view optimizer_;  // whose slots they are
+  long updates_ = 0;
   T total_loss_ = 0;
   std::uint64_t random_key_ = 0;
   const program* last_ = &inference_;

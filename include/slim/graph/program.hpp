@@ -15,6 +15,7 @@ struct tensor_row {
   shape dims{};
   element type = element::scalar;
   bool batched = false;
+  bool fetched = false;  ///< stays as it was written until the next run
   placement place{};
 };
 
@@ -108,7 +109,8 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
   p.batch = g.batch, p.output = g.output, p.total_loss = g.total_loss;
   p.scalar_bytes = scalar_bytes;
   for (int v = 0; v < g.values.size(); ++v)
-    p.tensors.add({g.values[v].dims, g.values[v].type, g.values[v].batched, places[v]});
+    p.tensors.add({g.values[v].dims, g.values[v].type, g.values[v].batched, g.values[v].fetched,
+                   places[v]});
   for (int i = 0; i < g.nodes.size(); ++i) {
     const node_row& n = g.nodes[i];
     if (n.dead || n.op->view) continue;

@@ -1,0 +1,135 @@
+// Runs a network of the library on given weights and images, and writes everything it computed under
+// TF-Slim's names, to be compared with the real TF-Slim (README.md, beside this file).
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+
+#include <slim/error.hpp>
+#include <xtensor/xarray.hpp>
+#include <xtensor/xnpy.hpp>
+
+#include "probe.hpp"
+
+namespace slim_probe {
+
+#define DECLARE(net) extern const network_entry net;
+NETWORKS(DECLARE)
+#undef DECLARE
+
+namespace {
+
+#define ADDRESS(net) &net,
+const network_entry* const networks[] = {NETWORKS(ADDRESS)};
+#undef ADDRESS
+
+const network_entry& network_of(const request& q) {
+  for (const network_entry* n : networks)
+    if (q.net == n->name) return *n;
+  throw slim::error("unknown network " + q.net + ": `probe list` names those there are");
+}
+
+/// The array in a .npy file of this element type.
+template <class T>
+xt::xarray<T> read_npy(const std::string& path) {
+  try {
+    return xt::load_npy<T, xt::layout_type::row_major>(path);
+  } catch (const std::exception& e) {
+    throw slim::error(path + ": is no .npy file of " +
+                      (std::is_same_v<T, float> ? "float32" : "int32") + ": " + e.what());
+  }
+}
+
+void read_images(request& q, int size) {
+  const xt::xarray<float> images = read_npy<float>(q.images_file);
+  const auto side = static_cast<std::size_t>(size);
+  q.image_dims.assign(images.shape().begin(), images.shape().end());
+  std::string dims;
+  for (std::size_t d : q.image_dims) dims += (dims.empty() ? "" : ",") + std::to_string(d);
+  if (q.image_dims.size() != 4 || q.image_dims[0] < 1 || q.image_dims[0] > 4 ||
+      q.image_dims[1] != side || q.image_dims[2] != side || q.image_dims[3] != 3)
+    throw slim::error(q.images_file + ": has shape [" + dims + "], " + q.net + " takes [n," +
+                      std::to_string(size) + "," + std::to_string(size) + ",3], n from 1 to 4");
+  q.images.assign(images.begin(), images.end());
+  const auto bad = std::find_if_not(q.images.begin(), q.images.end(),
+                                    [](float x) { return std::isfinite(x); });
+  if (bad != q.images.end())
+    throw slim::error(q.images_file + ": element " + std::to_string(bad - q.images.begin()) +
+                      " is not a finite number");
+}
+
+void read_labels(request& q) {
+  if (q.labels_file.empty()) return;
+  const xt::xarray<std::int32_t> labels = read_npy<std::int32_t>(q.labels_file);
+  if (labels.dimension() != 1 || labels.size() != q.image_dims[0])
+    throw slim::error(q.labels_file + ": must hold one label for each of the " +
+                      std::to_string(q.image_dims[0]) + " images");
+  q.labels.assign(labels.begin(), labels.end());
+}
+
+void check_device(const request& q) {
+  if (q.device == "gpu") throw slim::error("--device gpu: this build has no GPU kernels");
+  if (q.precision == "tf32" || q.precision == "bfloat16")
+    throw slim::error("--precision " + q.precision + ": the CPU computes in float or double");
+}
+
+void run(request& q, void (*network_entry::*command)(const request&)) {
+  const network_entry& net = network_of(q);
+  check_device(q);
+  read_images(q, net.image_size);
+  read_labels(q);
+  (net.*command)(q);
+}
+
+void add_common(CLI::App& command, request& q, bool labels_required) {
+  command.add_option("net", q.net, "a network, by TF-Slim's name")->required();
+  command.add_option("--checkpoint", q.checkpoint, "the weights, V2 or V1")->required();
+  command.add_option("--images", q.images_file, "float32 [n, h, w, 3], n from 1 to 4")->required();
+  command.add_option("--labels", q.labels_file, "int32 [n]")->required(labels_required);
+  command.add_option("--out", q.out, "prefix of the checkpoint to write")->required();
+  command.add_option("--precision", q.precision)
+      ->check(CLI::IsMember({"float", "double", "tf32", "bfloat16"}));
+  command.add_option("--backend", q.backend)->check(CLI::IsMember({"fast", "eigen"}));
+  command.add_option("--device", q.device)->check(CLI::IsMember({"cpu", "gpu"}));
+  command.add_option("--threads", q.threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024));
+  command.add_flag("--train", q.training, "batch statistics; dropout is off");
+}
+
+int probe(int argc, char** argv) {
+  CLI::App app{"Runs a network and writes what it computed under TF-Slim's names."};
+  app.require_subcommand(1);
+  request q;
+  app.add_subcommand("list", "the networks, one a line");
+  CLI::App& answers = *app.add_subcommand("answers", "one pass");
+  add_common(answers, q, false);
+  CLI::App& steps = *app.add_subcommand("steps", "some steps of training on one batch");
+  add_common(steps, q, true);
+  steps.add_option("--steps", q.steps)->required()->check(CLI::Range(1, 1000000));
+  steps.add_option("--optimizer", q.optimizer)
+      ->required()
+      ->check(CLI::IsMember(
+          {"sgd", "momentum", "adam", "rmsprop", "adagrad", "adadelta", "ftrl"}));
+  steps.add_option("--learning-rate", q.learning_rate)->required();
+  try {
+    app.parse(argc, argv);
+    if (answers.parsed()) run(q, &network_entry::answers);
+    if (steps.parsed()) run(q, &network_entry::steps);
+    if (app.got_subcommand("list"))
+      for (const network_entry* n : networks) std::cout << n->name << "\n";
+    return 0;
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // --help
+  } catch (const std::exception& e) {
+    std::string line = e.what();
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    std::cerr << "probe: " << line << "\n";
+    return 2;
+  }
+}
+
+}  // namespace
+}  // namespace slim_probe
+
+int main(int argc, char** argv) { return slim_probe::probe(argc, argv); }

@@ -1,0 +1,111 @@
+// One network of the probe. Compiled once a network, with these defined:
+//   NET         its name, in slim::nets and in TF-Slim
+//   ARG_SCOPE   its arg_scope
+//   IMAGE_SIZE  its default
+#include <slim/checkpoint.hpp>
+#include <slim/slim.hpp>
+
+#include "probe.hpp"
+
+namespace slim_probe {
+namespace {
+
+using namespace slim;
+
+constexpr int batch = 4, size = IMAGE_SIZE;
+
+/// The network in TF-Slim's own arg_scope, without dropout, and what it is trained on.
+template <class T, class Backend, class... More>
+using trainer = model<nets::ARG_SCOPE<nets::NET<dropout_keep_prob{1.0}>>,
+                      input<batch, size, size, 3>, labels<batch>, sparse_softmax_cross_entropy<>,
+                      scalar<T>, Backend, More...>;
+
+template <class Model, class T>
+struct run {
+  explicit run(const request& q)
+      : device(q.threads), m(device), writer(q.out), images(q.images.begin(), q.images.end()) {
+    restore(m, q.checkpoint);
+  }
+
+  void write(const std::string& name, const tensor_view<const T>& v) {
+    writer.add<T>(name, stored_shape_of(v.dims), v.span());
+  }
+  void write(const std::string& name, T value) { write(name, {&value, shape{}}); }
+
+  cpu_device device;
+  Model m;
+  checkpoint_writer writer;
+  std::vector<T> images;
+};
+
+template <class T, class Backend>
+void answers_of(const request& q) {
+  run<trainer<T, Backend, fetch_all>, T> r(q);
+  if (q.labels.empty())
+    r.m.forward(r.images);
+  else
+    r.m.backward(r.images, q.labels);
+  const auto end_points = r.m.end_points();
+  r.write("logits", end_points.back().values);
+  for (const auto& e : end_points) r.write("end_points/" + e.name, e.values);
+  if (!q.labels.empty()) {
+    r.write("loss", r.m.losses()[0]);
+    r.write("regularization_loss", r.m.total_loss() - r.m.losses()[0]);
+    r.write("total_loss", r.m.total_loss());
+    for (int v = 0; v < decltype(r.m)::variable_count; ++v) {
+      const auto g = r.m.gradient(v);
+      r.write("gradients/" + r.m.variable_name(v), {g.data, g.dims});
+    }
+  }
+  r.writer.finish();
+}
+
+template <class Model>
+void update(Model& m, const request& q) {
+  const double rate = q.learning_rate;
+  if (q.optimizer == "sgd") return m.update(gradient_descent{.learning_rate = rate});
+  if (q.optimizer == "momentum") return m.update(momentum{.learning_rate = rate});
+  if (q.optimizer == "adam") return m.update(adam{.learning_rate = rate});
+  if (q.optimizer == "rmsprop") return m.update(rmsprop{.learning_rate = rate});
+  if (q.optimizer == "adagrad") return m.update(adagrad{.learning_rate = rate});
+  if (q.optimizer == "adadelta") return m.update(adadelta{.learning_rate = rate});
+  m.update(ftrl{.learning_rate = rate});
+}
+
+template <class T, class Backend>
+void steps_of(const request& q) {
+  run<trainer<T, Backend>, T> r(q);
+  std::vector<T> losses;
+  for (int i = 0; i < q.steps; ++i) {
+    losses.push_back(r.m.backward(r.images, q.labels));
+    update(r.m, q);
+  }
+  for (const auto& v : get_model_variables(r.m)) r.write(v.name, {v.values.data, v.values.dims});
+  r.write("losses", {losses.data(), shape{q.steps}});
+  r.writer.finish();
+}
+
+template <class T>
+void answers_in(const request& q) {
+  q.backend == "eigen" ? answers_of<T, backend::eigen>(q) : answers_of<T, backend::cpu>(q);
+}
+template <class T>
+void steps_in(const request& q) {
+  q.backend == "eigen" ? steps_of<T, backend::eigen>(q) : steps_of<T, backend::cpu>(q);
+}
+
+void answers(const request& q) {
+  q.precision == "double" ? answers_in<double>(q) : answers_in<float>(q);
+}
+void steps(const request& q) {
+  q.precision == "double" ? steps_in<double>(q) : steps_in<float>(q);
+}
+
+}  // namespace
+
+#define STRING(x) STRING_OF(x)
+#define STRING_OF(x) #x
+extern const network_entry NET;
+const network_entry NET{STRING(NET), IMAGE_SIZE, &answers, &steps};
+
+}  // namespace slim_probe
