@@ -1,6 +1,7 @@
-// Classifies a photograph with a VGG net: reads a JPEG or PNG, preprocesses it as TF-Slim does for
-// evaluation, and prints the five likeliest classes. The weights are random, from a seed, until a
-// checkpoint is loaded: they show the path from a file to an answer, not a sensible answer.
+// Classifies a photograph with VGG, AlexNet or OverFeat: reads a JPEG or PNG, preprocesses it as
+// TF-Slim does for evaluation, and prints the five likeliest classes. The weights come from a
+// checkpoint of TensorFlow, such as TF-Slim's released ones. Without one they are random, from a
+// seed, and show the path from a file to an answer, not a sensible answer.
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <iostream>
 #include <numeric>
 
+#include <slim/checkpoint.hpp>
 #include <slim/preprocessing/vgg_preprocessing.hpp>
 #include <slim/slim.hpp>
 
@@ -21,7 +23,7 @@ using namespace slim;
 constexpr int classes = 1000;
 
 struct options {
-  std::string image, labels, net = "vgg_16";
+  std::string image, checkpoint, labels, net = "vgg_16";
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -60,15 +62,25 @@ void print_top(const std::vector<double>& p, const std::vector<std::string>& nam
   }
 }
 
-template <class Net>
+template <class Model>
+void set_weights(Model& m, const options& o) {
+  if (o.checkpoint.empty()) {
+    m.initialize(o.seed);
+    std::printf("%s: %s of random weights (seed %llu)\n", o.image.c_str(), o.net.c_str(),
+                static_cast<unsigned long long>(o.seed));
+  } else {
+    restore(m, o.checkpoint);
+    std::printf("%s: %s of %s\n", o.image.c_str(), o.net.c_str(), o.checkpoint.c_str());
+  }
+}
+
+template <class Net, int Size>
 void classify(const options& o) {
   const std::vector<std::string> names = read_labels(o.labels);
-  const std::vector<float> pixels = vgg_preprocess_for_eval(read_image(o.image), 224, 224);
+  const std::vector<float> pixels = vgg_preprocess_for_eval(read_image(o.image), Size, Size);
   cpu_device device(o.threads);
-  model<nets::vgg_arg_scope<Net>, input<1, 224, 224, 3>> m(device);
-  m.initialize(o.seed);
-  std::printf("%s: %s; its weights are random (seed %llu) until a checkpoint is loaded\n",
-              o.image.c_str(), o.net.c_str(), static_cast<unsigned long long>(o.seed));
+  model<Net, input<1, Size, Size, 3>> m(device);
+  set_weights(m, o);
   m.forward(pixels);  // touches the memory for the first time
   const auto start = std::chrono::steady_clock::now();
   const auto logits = m.forward(pixels);
@@ -78,23 +90,28 @@ void classify(const options& o) {
 }
 
 void classify(const options& o) {
-  if (o.net == "vgg_a") return classify<nets::vgg_a<>>(o);
-  if (o.net == "vgg_19") return classify<nets::vgg_19<>>(o);
-  classify<nets::vgg_16<>>(o);
+  using namespace nets;
+  if (o.net == "alexnet_v2") return classify<alexnet_v2_arg_scope<alexnet_v2<>>, 224>(o);
+  if (o.net == "overfeat") return classify<overfeat_arg_scope<overfeat<>>, 231>(o);
+  if (o.net == "vgg_a") return classify<vgg_arg_scope<vgg_a<>>, 224>(o);
+  if (o.net == "vgg_19") return classify<vgg_arg_scope<vgg_19<>>, 224>(o);
+  classify<vgg_arg_scope<vgg_16<>>, 224>(o);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Classifies an image with a VGG net of random weights."};
+  CLI::App app{"Classifies an image with VGG, AlexNet or OverFeat."};
   options o;
   app.add_option("image", o.image, "a JPEG or PNG file")->required();
+  app.add_option("--checkpoint", o.checkpoint,
+                 "TensorFlow's, V2 (its prefix) or V1; without one the weights are random");
   app.add_option("--labels", o.labels, "a file with a name for each class, one a line");
   app.add_option("--threads", o.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024));
   app.add_option("--seed", o.seed, "of the random weights");
-  app.add_option("--net", o.net, "vgg_a, vgg_16 or vgg_19")
-      ->check(CLI::IsMember({"vgg_a", "vgg_16", "vgg_19"}));
+  app.add_option("--net", o.net, "the network, by TF-Slim's name")
+      ->check(CLI::IsMember({"alexnet_v2", "overfeat", "vgg_a", "vgg_16", "vgg_19"}));
   try {
     app.parse(argc, argv);
     classify(o);

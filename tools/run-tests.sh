@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
-# --full adds what takes longer than continuous integration allows: clang's large tests and the
-# sanitizers over all of them.
+# --full adds what takes longer than continuous integration allows: clang's large tests, the
+# sanitizers over all of them, and all networks beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -26,7 +26,6 @@ suite() {  # folder, meson test arguments, environment..., -- meson options...
   shift 2
   while [ "$1" != -- ]; do environment+=("$1"); shift; done
   shift
-  echo "== $folder"
   if [ ! -d "$folder" ]; then
     env "${environment[@]}" meson setup "$folder" -Dwerror=true "$@" >"$folder.log" 2>&1 || {
       tail -n 20 "$folder.log"
@@ -34,7 +33,15 @@ suite() {  # folder, meson test arguments, environment..., -- meson options...
       return
     }
   fi
-  ninja -C "$folder" -j 2 >"$folder.log" 2>&1
+  build_and_test "$folder" "" "$arguments"
+}
+
+# Builds targets (none: the usual ones) and runs meson's tests.
+build_and_test() {  # folder, targets, meson test arguments
+  local folder=$1 targets=$2 arguments=$3
+  echo "== $folder $arguments"
+  # shellcheck disable=SC2086
+  ninja -C "$folder" -j 2 $targets >"$folder.log" 2>&1
   local built=$?
   count "building $folder without warnings" $built
   if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$folder.log" | head -n 20; return; fi
@@ -50,16 +57,21 @@ suite() {  # folder, meson test arguments, environment..., -- meson options...
   if [ -z "$ok" ]; then count "running the tests of $folder" 1; return; fi
   passed=$((passed + ok + ${out:-0}))
   failed=$((failed + $((${bad:-0}))))
-  out=$(sed -nE 's/^Skipped: +([0-9]+).*/\1/p' "$folder.log")
-  skipped=$((skipped + ${out:-0}))
+  local name
+  while read -r name; do skip "$name: see $folder/meson-logs/testlog.txt"; done < <(
+    sed -nE 's/^ *[0-9]+\/[0-9]+ (.*[^ ]) +SKIP .*/\1/p' "$folder.log")
 }
 
 mkdir -p build
 clang=$(command -v clang++-19 || command -v clang++ || true)
-suite release "" CXX=g++ --
+suite release "--no-suite conformance --no-suite conformance-quick" CXX=g++ --
+conformance=conformance-quick
+if $full; then conformance=conformance; fi
+build_and_test build/release tests/conformance/probe "--suite $conformance"
 if [ -n "$clang" ]; then
-  if $full; then suite clang "" CXX="$clang" --; else
-    suite clang "--suite unit --suite examples --suite compile" CXX="$clang" --; fi
+  clang_suites="--suite unit --suite examples --suite compile --suite fuzz"
+  if $full; then clang_suites="--no-suite conformance --no-suite conformance-quick"; fi
+  suite clang "$clang_suites" CXX="$clang" --
 else
   skip "tests with clang: no clang++"
 fi
@@ -67,7 +79,7 @@ sanitized="--suite unit"
 if $full; then sanitized="--suite unit --suite large"; fi
 # clang compiles the sanitized tests three times as fast as g++.
 suite sanitized "$sanitized" CXX="${clang:-g++}" -- -Db_sanitize=address,undefined -Db_lundef=false \
-  -Doptimization=1 -Db_ndebug=false -Dbenchmarks=disabled
+  -Doptimization=1 -Db_ndebug=false -Dbenchmarks=disabled -Dexamples=disabled
 python3 bench/compile_time.py --check --repetitions 1 --compiler g++
 count "compile-time budgets" $?
 if command -v nvcc >/dev/null; then

@@ -131,7 +131,7 @@ class runner {
         const std::span<T> elements = flat(made.back());
         if (initial[i] != 0)
           std::fill(elements.begin(), elements.end(),
-                    static_cast<T>(static_cast<float>(initial[i])));
+                    static_cast<T>(initial[i]));
       }
       slots_ = std::move(made);
       optimizer_ = optimizer;

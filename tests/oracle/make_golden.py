@@ -2,7 +2,7 @@
 """Writes tests/data/: answers of the real TF-Slim (tf_slim 1.1 on TensorFlow 2.15, graph mode).
 
   make_golden.py                    regenerates every file of tests/data
-  make_golden.py --only layers,vgg  some of: layers names vgg images
+  make_golden.py --only layers,vgg  some of: layers optimizers names vgg images
   make_golden.py --out DIR          writes elsewhere
   make_golden.py --check            regenerates elsewhere and compares with tests/data; exit 1 where
                                     an answer moved
@@ -413,6 +413,52 @@ def make_layers(folder):
     write_records(os.path.join(folder, "layers.bin"), records)
 
 
+# ---- optimizers.bin -----------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "gradient_descent": ("GradientDescentOptimizer", {}, {"learning_rate": 0.3}),
+    "momentum": ("MomentumOptimizer", {}, {"learning_rate": 0.1, "momentum": 0.9}),
+    "nesterov": ("MomentumOptimizer", {"use_nesterov": True},
+                 {"learning_rate": 0.1, "momentum": 0.8}),
+    "adam": ("AdamOptimizer", {}, {"learning_rate": 0.01}),
+    "rmsprop": ("RMSPropOptimizer", {}, {"learning_rate": 0.01}),
+    "rmsprop_momentum": ("RMSPropOptimizer", {}, {"learning_rate": 0.01, "decay": 0.8,
+                                                  "momentum": 0.7}),
+    "adagrad": ("AdagradOptimizer", {}, {"learning_rate": 0.1}),
+    "adadelta": ("AdadeltaOptimizer", {}, {"learning_rate": 0.5}),
+    "ftrl": ("FtrlOptimizer", {}, {"learning_rate": 0.1}),
+    "ftrl_l1_l2": ("FtrlOptimizer", {}, {"learning_rate": 0.1, "l1_regularization_strength": 0.2,
+                                         "l2_regularization_strength": 0.1}),
+}
+
+
+def optimizer_records(tf):
+    """Five steps from uniform(id/w); step k has gradients uniform(id/g<k>), every seventh zero."""
+    tf1, steps, size = tf.compat.v1, 5, 40
+    for (name, (kind, switches, numbers)), dtype in itertools.product(
+            OPTIMIZERS.items(), ("float32", "float64")):
+        tf1.reset_default_graph()
+        g = tf1.placeholder(dtype, (size,))
+        optimizer = getattr(tf1.train, kind)(**switches, **numbers)
+        w = tf1.get_variable("w", initializer=uniform(f"{name}/w", (size,)).astype(dtype),
+                             use_resource=True)
+        step = optimizer.apply_gradients([(g, w)])
+        moved = []
+        with tf1.Session() as s:
+            s.run(tf1.global_variables_initializer())
+            for k in range(steps):
+                gradient = uniform(f"{name}/g{k}", (size,)).astype(dtype)
+                gradient[::7] = 0
+                s.run(step, {g: gradient})
+                moved.append(s.run(w))
+        yield Record("optimizer", {"id": name, "dtype": dtype, "steps": steps, **numbers},
+                     {"w": np.array(moved)})
+
+
+def make_optimizers(folder):
+    write_records(os.path.join(folder, "optimizers.bin"), list(optimizer_records(tensorflow()[0])))
+
+
 # ---- net_names.bin and vgg_a.bin ----------------------------------------------------------------
 
 # The module in tf_slim.nets, its arg_scope, and the size of its images.
@@ -641,7 +687,7 @@ def check(folder):
     return 1 if bad else 0
 
 
-MAKERS = {"layers": make_layers, "names": make_names, "images": make_images, "vgg": make_vgg}
+MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names, "images": make_images, "vgg": make_vgg}
 
 
 def main():

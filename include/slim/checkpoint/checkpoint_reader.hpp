@@ -99,7 +99,7 @@ class checkpoint_reader : public tensor_reader {
     for (const std::string& path : paths) {
       auto file = std::make_shared<detail::mapped_file>(path);
       if (!detail::sorted_table::is_table(file->bytes()))
-        throw checkpoint_error(path, "", "is not a checkpoint: it does not end as one does");
+        throw checkpoint_error(path, "", "is not a checkpoint, or truncated: it does not end as one does");
       sources.push_back({file->bytes(), path, file});
     }
     return std::make_shared<detail::saved_slices_archive>(name, std::move(sources));
