@@ -33,15 +33,15 @@ class stopwatch {
 };
 
 /// A folder for the checkpoint, removed at the end.
-struct scratch {
+struct checkpoint_folder {
   std::filesystem::path folder;
 
-  scratch() {
+  checkpoint_folder() {
     std::string pattern = (std::filesystem::temp_directory_path() / "slim-bench-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw error("no temporary folder");
     folder = pattern;
   }
-  ~scratch() { std::filesystem::remove_all(folder); }
+  ~checkpoint_folder() { std::filesystem::remove_all(folder); }
 };
 
 void read_to(int file, std::byte* to, std::size_t size) {
@@ -58,8 +58,8 @@ double time_reading(const std::string& path, std::size_t size, Memory memory) {
   const stopwatch watch;
   const int file = open(path.c_str(), O_RDONLY);
   {
-    const auto room = memory(size);
-    read_to(file, reinterpret_cast<std::byte*>(room.get()), size);
+    auto room = memory(size);
+    read_to(file, room.get(), size);
   }
   close(file);
   return watch.milliseconds();
@@ -74,7 +74,6 @@ auto from_malloc(std::size_t size) {
 struct arena {
   aligned_buffer buffer;
   std::byte* get() { return buffer.data(); }
-  const std::byte* get() const { return buffer.data(); }
 };
 
 double time_restoring(const std::string& prefix, cpu_device& device) {
@@ -99,7 +98,7 @@ double median(std::vector<double> v) {
 
 int main(int argc, char** argv) {
   const int repetitions = argc > 1 ? std::atoi(argv[1]) : 15;
-  const scratch s;
+  const checkpoint_folder s;
   const std::string prefix = (s.folder / "vgg_16.ckpt").string();
   const std::string data = prefix + ".data-00000-of-00001";
   cpu_device two(2), one(1);

@@ -8,7 +8,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jpeglib.h"}
+OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jpeglib.h",
+            "checkpoint.hpp": "leveldb/env.h", "checkpoint/": "leveldb/env.h",
+            "safetensors.hpp": "nlohmann/json.hpp"}
 
 
 def headers():
@@ -20,7 +22,7 @@ def headers():
             name = os.path.relpath(path, os.path.join(ROOT, folder))
             if folder == "kernels":
                 name = "kernels/" + name
-            needed = OPTIONAL.get(name)
+            needed = OPTIONAL.get(name) or OPTIONAL.get(name.split("/")[0] + "/")
             if needed and not os.path.exists("/usr/include/" + needed):
                 print(f"skipped: {name} needs {needed}")
                 continue

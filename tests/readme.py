@@ -10,16 +10,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def program():
-    """README's code blocks as one program: declarations outside of main, statements within."""
+    """README's code blocks as one program: includes first, declarations, and statements in main."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
         blocks = re.findall(r"```cpp\n(.*?)```", readme.read(), re.S)
-    outside, inside = [], []
+    includes, outside, inside = [], [], []
     for block in blocks:
-        match = re.search(r"^\w+ \w+;$", block, re.M)  # the first variable
+        includes += re.findall(r"^#include .*$", block, re.M)
+        block = re.sub(r"^#include .*$", "", block, flags=re.M)
+        # Up to the first variable or call.
+        match = re.search(r"^(\w+ \w+;$|(?!static_assert)\w+\()", block, re.M)
         cut = match.start() if match else len(block)
         outside.append(block[:cut])
         inside.append(block[cut:])
-    return len(blocks), "\n".join(outside) + (
+    return len(blocks), "\n".join(includes + outside) + (
         "\nint main() {\n"
         "std::vector<float> images(2 * 224 * 224 * 3, 0.5f);\nstd::vector<int> classes{7, 423};\n"
         + "\n".join(inside) + "\nreturn loss > 0 && logits.dims == shape{2, 1, 1, 1000} ? 0 : 1;\n}\n")
@@ -33,17 +36,18 @@ def main():
     if blocks < 2:
         print(f"README.md has {blocks} blocks of C++, 2 or more were expected")
         return 1
-    eigen = subprocess.run(["pkg-config", "--cflags-only-I", "eigen3"], check=True,
+    packages = ["eigen3", "protobuf", "libisal", "snappy"]
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", *packages], check=True,
                            capture_output=True, text=True).stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         path, binary = os.path.join(folder, "readme.cpp"), os.path.join(folder, "readme")
         with open(path, "w", encoding="utf-8") as file:
             file.write(source)
         command = [arguments.compiler, "-std=c++20", "-O2", "-march=native", "-pthread",
-                   "-I" + os.path.join(ROOT, "include"), *eigen, path, "-o", binary]
+                   "-I" + os.path.join(ROOT, "include"), path, "-o", binary, *flags, "-lleveldb"]
         if subprocess.run(command).returncode:
             return 1
-        return subprocess.run([binary]).returncode
+        return subprocess.run([binary], cwd=folder).returncode
 
 
 if __name__ == "__main__":

@@ -185,6 +185,11 @@ class runner {
     }
     return all;
   }
+  /// Whether the last run's program wrote this value to memory.
+  bool written(int v) const {
+    const placement& place = last_->tensors[v].place;
+    return place.where != storage::buffer || place.offset >= 0;
+  }
 
  private:
   std::string path_of(int scope) const {

@@ -687,7 +687,8 @@ def check(folder):
     return 1 if bad else 0
 
 
-MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names, "images": make_images, "vgg": make_vgg}
+MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names,
+          "images": make_images, "vgg": make_vgg}
 
 
 def main():
