@@ -18,10 +18,10 @@
 namespace {
 
 using namespace slim;
+using Catch::Contains;
 using slim_test::byte_vector;
 using slim_test::read_file;
 using slim_test::uniform;
-using Catch::Contains;
 
 const std::string folder = SLIM_TEST_DATA_DIR "/checkpoints/";
 
@@ -174,24 +174,49 @@ TEST_CASE("what is written again is TensorFlow's, byte for byte", "[checkpoint]"
       w.add(t.name, t.dims, std::span<const T>(v));
     };
     switch (t.type) {
-      case tensor_type::float32: copy(float{}); break;
-      case tensor_type::float64: copy(double{}); break;
-      case tensor_type::int8: copy(std::int8_t{}); break;
-      case tensor_type::int16: copy(std::int16_t{}); break;
-      case tensor_type::int32: copy(std::int32_t{}); break;
-      case tensor_type::int64: copy(std::int64_t{}); break;
-      case tensor_type::uint8: copy(std::uint8_t{}); break;
-      case tensor_type::uint16: copy(std::uint16_t{}); break;
-      case tensor_type::uint32: copy(std::uint32_t{}); break;
-      case tensor_type::uint64: copy(std::uint64_t{}); break;
-      case tensor_type::string: w.add_strings(t.name, t.dims, r.read_strings(t.name)); break;
+      case tensor_type::float32:
+        copy(float{});
+        break;
+      case tensor_type::float64:
+        copy(double{});
+        break;
+      case tensor_type::int8:
+        copy(std::int8_t{});
+        break;
+      case tensor_type::int16:
+        copy(std::int16_t{});
+        break;
+      case tensor_type::int32:
+        copy(std::int32_t{});
+        break;
+      case tensor_type::int64:
+        copy(std::int64_t{});
+        break;
+      case tensor_type::uint8:
+        copy(std::uint8_t{});
+        break;
+      case tensor_type::uint16:
+        copy(std::uint16_t{});
+        break;
+      case tensor_type::uint32:
+        copy(std::uint32_t{});
+        break;
+      case tensor_type::uint64:
+        copy(std::uint64_t{});
+        break;
+      case tensor_type::string:
+        w.add_strings(t.name, t.dims, r.read_strings(t.name));
+        break;
       case tensor_type::boolean: {
         const bool v[] = {true, false, true};
         w.add(t.name, t.dims, std::span<const bool>(v));
         break;
       }
-      case tensor_type::float16: copy(Eigen::half{}); break;
-      default: copy(Eigen::bfloat16{});
+      case tensor_type::float16:
+        copy(Eigen::half{});
+        break;
+      default:
+        copy(Eigen::bfloat16{});
     }
   }
   CHECK(out.empty() == false);  // only under temporary names so far
@@ -243,7 +268,8 @@ TEST_CASE("a writer that does not finish leaves nothing", "[checkpoint]") {
   {
     checkpoint_writer w(out / "half");
     w.add("a", {2}, std::span<const float>(v));
-    CHECK_THAT(fault([&] { w.add("a", {2}, std::span<const float>(v)); }), Contains("a: was added twice"));
+    CHECK_THAT(fault([&] { w.add("a", {2}, std::span<const float>(v)); }),
+               Contains("a: was added twice"));
     CHECK_THAT(fault([&] { w.add("b", {3}, std::span<const float>(v)); }),
                Contains("half: b: 2 elements are not of shape [3]"));
     CHECK_THAT(fault([&] { w.add("", {2}, std::span<const float>(v)); }), Contains("needs a name"));
@@ -321,9 +347,10 @@ TEST_CASE("every cut of a file is refused or read", "[checkpoint]") {
     for (std::size_t n = 0; n < whole.size(); ++n) {
       const byte_vector cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n));
       INFO(name << " cut to " << n);
-      CHECK(!fault([&] { name == std::string("v2.index") ? checkpoint_reader(cut, data)
-                                                         : checkpoint_reader(cut); })
-                 .empty());
+      CHECK(!fault([&] {
+               name == std::string("v2.index") ? checkpoint_reader(cut, data)
+                                               : checkpoint_reader(cut);
+             }).empty());
     }
   }
   const byte_vector index = file("v2.index"), safe = file("all.safetensors");
@@ -396,7 +423,8 @@ TEST_CASE("malformed safetensors headers are refused", "[checkpoint]") {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   CHECK(said(good) == "");
   CHECK(said(good + "   ") == "");
-  CHECK(said(R"({"__metadata__":{"k":"v"},"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})") == "");
+  CHECK(said(R"({"__metadata__":{"k":"v"},)"
+             R"("a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})") == "");
   CHECK_THAT(said(good, 9), Contains("behind its last tensor"));
   CHECK_THAT(said(good, 7), Contains("a: needs bytes 0 to 8 behind the header, there are 7"));
   CHECK_THAT(said(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})"),
@@ -411,7 +439,8 @@ TEST_CASE("malformed safetensors headers are refused", "[checkpoint]") {
              Contains("a: is there twice"));
   for (const char* bad :
        {"[]", "{", R"({"a":1})", R"({"a":"b"})", R"({"a":[1]})", R"({"a":{}})", R"({"a":null})",
-        R"({"a":{"dtype":"F32","shape":[2]}})", R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})",
+        R"({"a":{"dtype":"F32","shape":[2]}})",
+        R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})",
         R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})",
         R"({"a":{"dtype":"F32","shape":[2.5],"data_offsets":[0,8]}})",
         R"({"a":{"dtype":"F32","shape":[[2]],"data_offsets":[0,8]}})",

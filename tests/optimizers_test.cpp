@@ -49,11 +49,12 @@ double difference(const record& r) {
   double worst = 0;
   for (int k = 0; k < r.integer("steps"); ++k) {
     const auto g = uniform(id + "/g" + std::to_string(k), 40);
-    for (int i = 0; i < 40; ++i) m.gradient(0)[i] = i % 7 == 0 ? T(0) : static_cast<T>(g[std::size_t(i)]);
+    for (int i = 0; i < 40; ++i)
+      m.gradient(0)[i] = i % 7 == 0 ? T(0) : static_cast<T>(g[std::size_t(i)]);
     step(m, r);
     for (std::size_t i = 0; i < 40; ++i)
-      worst = std::max(worst, std::abs(double(m.variable(0)[long(i)]) -
-                                       want[std::size_t(k) * 40 + i]));
+      worst =
+          std::max(worst, std::abs(double(m.variable(0)[long(i)]) - want[std::size_t(k) * 40 + i]));
   }
   return worst;
 }

@@ -271,6 +271,36 @@ TEST_CASE("gradient descent moves trained variables by rate times gradient") {
   for (float slope : m.gradient<"net/b/weights">()) REQUIRE(slope == 0);
 }
 
+// ---- End points -------------------------------------------------------------------------------
+
+namespace {
+
+struct collected
+    : arg_scope<on<ops::fully_connected>, with<outputs_collections{"end_points"}>,
+                net<"net", fully_connected<4, scope{"a"}>, fully_connected<4, scope{"b"}>,
+                    dropout<keep_prob{0.5}, scope{"c"}>, fully_connected<3, scope{"d"}>>> {};
+
+}  // namespace
+
+TEST_CASE("a model lists the end points it keeps, with the extents of the last run") {
+  model<collected, input<2, 5>, fetch_all> all;
+  model<collected, input<2, 5>, fetch<"net/b">> one;
+  all.initialize(1), one.initialize(1);
+  const std::vector<float> x = uniform("end_points/x", 5);
+  const auto y = all.forward(x);
+  one.forward(x);
+  const auto kept = all.end_points();
+  REQUIRE(kept.size() == 3);
+  CHECK(kept[0].name == "net/a");
+  CHECK(kept[1].name == "net/b");
+  CHECK(kept[2].name == "net/d");
+  CHECK(kept[0].values.dims == shape{1, 4});
+  CHECK(same_bits(copied(kept[2].values), copied(y)));
+  REQUIRE(one.end_points().size() == 1);
+  CHECK(one.end_points()[0].name == "net/b");
+  CHECK(same_bits(copied(one.end_points()[0].values), copied(kept[1].values)));
+}
+
 // ---- Reports ----------------------------------------------------------------------------------
 
 TEST_CASE("a report names layers, kernels and totals") {

@@ -10,7 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def program():
-    """README's code blocks as one program: includes first, declarations, and statements in main."""
+    """README's code blocks as one program: includes, declarations, and statements in main."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
         blocks = re.findall(r"```cpp\n(.*?)```", readme.read(), re.S)
     includes, outside, inside = [], [], []

@@ -90,9 +90,8 @@ inline void reforge_bundle(byte_vector& index, byte_span shard) {
       if (!entry || at + 4 > bytes.size() || entry->offset > shard.size() ||
           entry->size > shard.size() - entry->offset)
         return;
-      repairs.emplace_back(
-          value.offset + at,
-          slim::detail::masked_crc32c(shard.subspan(entry->offset, entry->size)));
+      repairs.emplace_back(value.offset + at,
+                           slim::detail::masked_crc32c(shard.subspan(entry->offset, entry->size)));
     });
     for (const auto& [at, crc] : repairs) store(index, at, crc);
   }
@@ -105,16 +104,34 @@ inline int read_all(const slim::tensor_reader& reader) {
   for (const slim::tensor_info& t : reader.tensors()) {
     try {
       switch (t.type) {
-        case slim::tensor_type::string: reader.read_strings(t.name); break;
-        case slim::tensor_type::int32: reader.read<std::int32_t>(t.name); break;
-        case slim::tensor_type::int64: reader.read<std::int64_t>(t.name); break;
-        case slim::tensor_type::int16: reader.read<std::int16_t>(t.name); break;
-        case slim::tensor_type::int8: reader.read<std::int8_t>(t.name); break;
-        case slim::tensor_type::uint16: reader.read<std::uint16_t>(t.name); break;
-        case slim::tensor_type::uint32: reader.read<std::uint32_t>(t.name); break;
-        case slim::tensor_type::uint64: reader.read<std::uint64_t>(t.name); break;
+        case slim::tensor_type::string:
+          reader.read_strings(t.name);
+          break;
+        case slim::tensor_type::int32:
+          reader.read<std::int32_t>(t.name);
+          break;
+        case slim::tensor_type::int64:
+          reader.read<std::int64_t>(t.name);
+          break;
+        case slim::tensor_type::int16:
+          reader.read<std::int16_t>(t.name);
+          break;
+        case slim::tensor_type::int8:
+          reader.read<std::int8_t>(t.name);
+          break;
+        case slim::tensor_type::uint16:
+          reader.read<std::uint16_t>(t.name);
+          break;
+        case slim::tensor_type::uint32:
+          reader.read<std::uint32_t>(t.name);
+          break;
+        case slim::tensor_type::uint64:
+          reader.read<std::uint64_t>(t.name);
+          break;
         case slim::tensor_type::boolean:
-        case slim::tensor_type::uint8: reader.read<std::uint8_t>(t.name); break;
+        case slim::tensor_type::uint8:
+          reader.read<std::uint8_t>(t.name);
+          break;
         default:
           reader.read<double>(t.name);
           reader.read<float>(t.name);

@@ -79,8 +79,8 @@ TEST_CASE_METHOD(restoring, "part of a model is restored by names") {
 TEST_CASE_METHOD(restoring, "names are mapped by a dictionary or a function") {
   SECTION("a dictionary, one source for two variables") {
     float_trainer twice(device);
-    const std::multimap<std::string, std::string> map{
-        {"small/conv2/biases", "small/conv1/biases"}, {"small/conv2/biases", "small/conv2/biases"}};
+    const std::multimap<std::string, std::string> map{{"small/conv2/biases", "small/conv1/biases"},
+                                                      {"small/conv2/biases", "small/conv2/biases"}};
     restore(m, checkpoint_reader(prefix), map);
     CHECK(same_bits(copied(m.variable<"small/conv1/biases">()),
                     copied(saved.variable<"small/conv2/biases">())));
@@ -135,9 +135,9 @@ TEST_CASE_METHOD(restoring, "assign_from_checkpoint_fn has TF-Slim's rules") {
     w.finish();
     const variable_map map{"small/conv1/weights"};
     const auto strict = assign_from_checkpoint_fn<trainer>(out / "flat", map);
-    CHECK(fault([&] { strict(m); }) ==
-          out / "flat" + ": small/conv1/weights: has shape [864], the model's "
-                         "small/conv1/weights has [3,3,3,32]");
+    CHECK(fault([&] { strict(m); }) == out / "flat" +
+                                           ": small/conv1/weights: has shape [864], the model's "
+                                           "small/conv1/weights has [3,3,3,32]");
     CHECK(unchanged());
     assign_from_checkpoint_fn<trainer>(out / "flat", map, {.reshape_variables = true})(m);
     CHECK(same_bits(copied(m.variable<"small/conv1/weights">()), copied(weights)));

@@ -8,9 +8,9 @@
 // variables' type, and so do these.
 #pragma once
 
-#include "eigen.hpp"
 #include <array>
 #include <cmath>
+#include "eigen.hpp"
 
 #include "runner.hpp"
 
@@ -40,9 +40,8 @@ void update_each(runner<T>& r, const std::array<std::span<T>, Slots>& slots, F f
       for (long i = range.first + task * shard; i < end; i += piece) {
         const long n = std::min(piece, end - i);
         const auto at = [&](std::span<T> s) { return update_elements<T>(s.data() + i, n); };
-        [&]<std::size_t... S>(std::index_sequence<S...>) {
-          f(at(w), at(g), at(slots[S])...);
-        }(std::make_index_sequence<Slots>{});
+        [&]<std::size_t... S>(std::index_sequence<S...>) { f(at(w), at(g), at(slots[S])...); }
+        (std::make_index_sequence<Slots>{});
       }
     });
   }
@@ -61,8 +60,8 @@ struct gradient_descent {
   }
 };
 
-/// a = momentum * a + g; w -= learning_rate * a, or of g + momentum * a with Nesterov's (Sutskever et
-/// al., ICML 2013). Slot: Momentum.
+/// a = momentum * a + g; w -= learning_rate * a, or of g + momentum * a with Nesterov's (Sutskever
+/// et al., ICML 2013). Slot: Momentum.
 struct momentum {
   double learning_rate = 0.01;
   double momentum = 0.9;
@@ -99,8 +98,7 @@ struct adam {
     const T b1 = detail::hyperparameter<T>(beta1), b2 = detail::hyperparameter<T>(beta2);
     const T e = detail::hyperparameter<T>(epsilon);
     const T rate = detail::hyperparameter<T>(learning_rate) *
-                   std::sqrt(T(1) - power(beta2, r.updates())) /
-                   (T(1) - power(beta1, r.updates()));
+                   std::sqrt(T(1) - power(beta2, r.updates())) / (T(1) - power(beta1, r.updates()));
     detail::update_each(r, slots, [=](auto w, auto g, auto m, auto v) {
       m += (g - m) * (T(1) - b1);
       v += (g.square() - v) * (T(1) - b2);
@@ -154,8 +152,8 @@ struct adagrad {
   }
 };
 
-/// Zeiler, 2012: a is a mean of g^2 and d one of u^2, u = sqrt(d + epsilon) / sqrt(a + epsilon) * g;
-/// w -= learning_rate * u. Slots: Adadelta, Adadelta_1.
+/// Zeiler, 2012: a is a mean of g^2 and d one of u^2, u = sqrt(d + epsilon) / sqrt(a + epsilon) *
+/// g; w -= learning_rate * u. Slots: Adadelta, Adadelta_1.
 struct adadelta {
   double learning_rate = 0.001;
   double rho = 0.95;
@@ -175,8 +173,8 @@ struct adadelta {
 };
 
 /// McMahan et al., KDD 2013 (FTRL-proximal, learning rate power -1/2): n' = n + g^2; z += g -
-/// (sqrt(n') - sqrt(n)) / learning_rate * w; w = (sign(z) l1 - z) / (sqrt(n') / learning_rate + 2 l2)
-/// where |z| > l1, else 0. Slots: Ftrl (n), Ftrl_1 (z).
+/// (sqrt(n') - sqrt(n)) / learning_rate * w; w = (sign(z) l1 - z) / (sqrt(n') / learning_rate + 2
+/// l2) where |z| > l1, else 0. Slots: Ftrl (n), Ftrl_1 (z).
 struct ftrl {
   double learning_rate = 0.01;
   double initial_accumulator_value = 0.1;

@@ -119,8 +119,8 @@ class runner {
   /// The variables an optimizer may change, neighbours taken together.
   std::span<const element_range> trainable_ranges() const { return trainable_; }
 
-  /// Counts an update by this optimizer, and gives its N slots, arenas of the variables' layout. The
-  /// first update by an optimizer of another name makes new ones, filled with `initial`.
+  /// Counts an update by this optimizer, and gives its N slots, arenas of the variables' layout.
+  /// The first update by an optimizer of another name makes new ones, filled with `initial`.
   template <std::size_t N>
   std::array<std::span<T>, N> slots(std::string_view optimizer,
                                     const std::array<double, N>& initial) {
@@ -130,8 +130,7 @@ class runner {
         made.emplace_back(variables_.size());
         const std::span<T> elements = flat(made.back());
         if (initial[i] != 0)
-          std::fill(elements.begin(), elements.end(),
-                    static_cast<T>(initial[i]));
+          std::fill(elements.begin(), elements.end(), static_cast<T>(initial[i]));
       }
       slots_ = std::move(made);
       optimizer_ = optimizer;

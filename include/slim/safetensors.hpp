@@ -100,18 +100,8 @@ class safetensors_header : public nlohmann::json_sax<nlohmann::json> {
 
 /// The type of a name in the header; unknown for those that are listed but not read.
 inline tensor_type safetensors_type(std::string_view dtype) {
-  struct row {
-    std::string_view name;
-    tensor_type type;
-  };
-  constexpr row rows[] = {
-      {"F32", tensor_type::float32}, {"F64", tensor_type::float64}, {"F16", tensor_type::float16},
-      {"BF16", tensor_type::bfloat16}, {"I8", tensor_type::int8},   {"I16", tensor_type::int16},
-      {"I32", tensor_type::int32},   {"I64", tensor_type::int64},   {"U8", tensor_type::uint8},
-      {"U16", tensor_type::uint16},  {"U32", tensor_type::uint32},  {"U64", tensor_type::uint64},
-      {"BOOL", tensor_type::boolean}};
-  for (const row& r : rows)
-    if (r.name == dtype) return r.type;
+  for (const tensor_type_row& row : tensor_type_rows)
+    if (row.safetensors == dtype && !dtype.empty()) return row.type;
   return tensor_type::unknown;
 }
 

@@ -1,9 +1,10 @@
-// Runs a network of the library on given weights and images, and writes everything it computed under
-// TF-Slim's names, to be compared with the real TF-Slim (README.md, beside this file).
+// Runs a network of the library on given weights and images, and writes everything it computed
+// under TF-Slim's names, to be compared with the real TF-Slim (README.md, beside this file).
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <iostream>
 
 #include <slim/error.hpp>
@@ -34,7 +35,11 @@ const network_entry& network_of(const request& q) {
 template <class T>
 xt::xarray<T> read_npy(const std::string& path) {
   try {
-    return xt::load_npy<T, xt::layout_type::row_major>(path);
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error("cannot be opened");
+    xt::xarray<T> array = xt::load_npy<T, xt::layout_type::row_major>(file);
+    if (!file) throw std::runtime_error("truncated");  // which xtensor does not notice
+    return array;
   } catch (const std::exception& e) {
     throw slim::error(path + ": is no .npy file of " +
                       (std::is_same_v<T, float> ? "float32" : "int32") + ": " + e.what());
@@ -52,8 +57,8 @@ void read_images(request& q, int size) {
     throw slim::error(q.images_file + ": has shape [" + dims + "], " + q.net + " takes [n," +
                       std::to_string(size) + "," + std::to_string(size) + ",3], n from 1 to 4");
   q.images.assign(images.begin(), images.end());
-  const auto bad = std::find_if_not(q.images.begin(), q.images.end(),
-                                    [](float x) { return std::isfinite(x); });
+  const auto bad =
+      std::find_if_not(q.images.begin(), q.images.end(), [](float x) { return std::isfinite(x); });
   if (bad != q.images.end())
     throw slim::error(q.images_file + ": element " + std::to_string(bad - q.images.begin()) +
                       " is not a finite number");
@@ -109,8 +114,7 @@ int probe(int argc, char** argv) {
   steps.add_option("--steps", q.steps)->required()->check(CLI::Range(1, 1000000));
   steps.add_option("--optimizer", q.optimizer)
       ->required()
-      ->check(CLI::IsMember(
-          {"sgd", "momentum", "adam", "rmsprop", "adagrad", "adadelta", "ftrl"}));
+      ->check(CLI::IsMember({"sgd", "momentum", "adam", "rmsprop", "adagrad", "adadelta", "ftrl"}));
   steps.add_option("--learning-rate", q.learning_rate)->required();
   try {
     app.parse(argc, argv);

@@ -16,9 +16,9 @@ constexpr int batch = 4, size = IMAGE_SIZE;
 
 /// The network in TF-Slim's own arg_scope, without dropout, and what it is trained on.
 template <class T, class Backend, class... More>
-using trainer = model<nets::ARG_SCOPE<nets::NET<dropout_keep_prob{1.0}>>,
-                      input<batch, size, size, 3>, labels<batch>, sparse_softmax_cross_entropy<>,
-                      scalar<T>, Backend, More...>;
+using trainer =
+    model<nets::ARG_SCOPE<nets::NET<dropout_keep_prob{1.0}>>, input<batch, size, size, 3>,
+          labels<batch>, sparse_softmax_cross_entropy<>, scalar<T>, Backend, More...>;
 
 template <class Model, class T>
 struct run {
@@ -97,9 +97,7 @@ void steps_in(const request& q) {
 void answers(const request& q) {
   q.precision == "double" ? answers_in<double>(q) : answers_in<float>(q);
 }
-void steps(const request& q) {
-  q.precision == "double" ? steps_in<double>(q) : steps_in<float>(q);
-}
+void steps(const request& q) { q.precision == "double" ? steps_in<double>(q) : steps_in<float>(q); }
 
 }  // namespace
 

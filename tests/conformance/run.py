@@ -338,6 +338,9 @@ def check_bad_arrays(suite, base, images, inputs):
     refused(suite, "NaN in an image", [*base, "--images", array(not_a_number)], "array.npy")
     refused(suite, "another image size", [*base, "--images", array(blank[:, :-1])], "array.npy")
     refused(suite, "five images", [*base, "--images", array(np.repeat(blank, 5, 0))], "array.npy")
+    with open(array(blank), "rb+") as cut:
+        cut.truncate(5000)
+    refused(suite, "a truncated .npy", [*base, "--images", file], "array.npy", "truncated")
     refused(suite, "float64 images", [*base, "--images", array(blank.astype("float64"))],
             "array.npy")
     for title, labels in [("a label too large", [1000]), ("a negative label", [-1])]:

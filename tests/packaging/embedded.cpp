@@ -23,9 +23,9 @@ int main() {
   model<small, input<1, 5>> m;
   const std::map<std::string, std::string> names{{"net/biases", "small/logits/biases"}};
   bool same = biases.size() == 5;
-  for (const tensor_reader* weights : {static_cast<const tensor_reader*>(&safe),
-                                       static_cast<const tensor_reader*>(&v1),
-                                       static_cast<const tensor_reader*>(&v2)}) {
+  for (const tensor_reader* weights :
+       {static_cast<const tensor_reader*>(&safe), static_cast<const tensor_reader*>(&v1),
+        static_cast<const tensor_reader*>(&v2)}) {
     m.initialize();  // zeros
     restore(m, *weights, names);
     const auto logits = m.forward(std::vector<float>(5));

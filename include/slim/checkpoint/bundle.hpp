@@ -21,24 +21,35 @@ struct bundle_entry {
     wire_message m(bytes);
     for (wire_field f; m.next(f);) {
       switch (f.id) {
-        case 1: e.type = static_cast<tensor_type>(f.number & 0xFFFF); break;
+        case 1:
+          e.type = static_cast<tensor_type>(f.number & 0xFFFF);
+          break;
         case 2: {
           std::optional<stored_shape> dims = parse_shape(f.bytes);
           if (!dims) return std::nullopt;
           e.dims = std::move(*dims);
           break;
         }
-        case 3: e.shard = f.number; break;
-        case 4: e.offset = f.number; break;
-        case 5: e.size = f.number; break;
-        case 6: e.crc = static_cast<std::uint32_t>(f.number); break;
+        case 3:
+          e.shard = f.number;
+          break;
+        case 4:
+          e.offset = f.number;
+          break;
+        case 5:
+          e.size = f.number;
+          break;
+        case 6:
+          e.crc = static_cast<std::uint32_t>(f.number);
+          break;
         case 7: {
           std::optional<tensor_slice> slice = parse_slice(f.bytes);
           if (!slice) return std::nullopt;
           e.slices.push_back(std::move(*slice));
           break;
         }
-        default: break;  // a later version's field
+        default:
+          break;  // a later version's field
       }
     }
     return m.good() ? std::optional(std::move(e)) : std::nullopt;
@@ -98,8 +109,9 @@ class bundle_index {
     if (!key.empty() || !h) throw checkpoint_error(file, "", "no header: not a checkpoint's index");
     if (h->big_endian) throw checkpoint_error(file, "", "is big-endian, which is not read");
     if (h->min_consumer > version)
-      throw checkpoint_error(file, "", "needs readers of version " +
-                                           std::to_string(h->min_consumer) + ", this is version 1");
+      throw checkpoint_error(
+          file, "",
+          "needs readers of version " + std::to_string(h->min_consumer) + ", this is version 1");
     shards = h->shards;
   }
 };
@@ -175,8 +187,8 @@ class bundle_archive : public tensor_archive {
 
   byte_span bytes_of(const std::string& name, const bundle_entry& e) const {
     if (e.shard >= shards_.size())
-      fail(name, "lies in shard " + std::to_string(e.shard) + " of " +
-                     std::to_string(shards_.size()));
+      fail(name,
+           "lies in shard " + std::to_string(e.shard) + " of " + std::to_string(shards_.size()));
     const shard& s = shards_[e.shard];
     if (e.offset > s.bytes.size() || e.size > s.bytes.size() - e.offset)
       throw checkpoint_error(s.file, name,
@@ -206,7 +218,7 @@ class bundle_archive : public tensor_archive {
   }
 
   std::vector<shard> shards_;
-  std::vector<bundle_entry> entries_;                           // as tensors()
+  std::vector<bundle_entry> entries_;                         // as tensors()
   std::vector<std::pair<std::string, bundle_entry>> slices_;  // by key, in order
 };
 

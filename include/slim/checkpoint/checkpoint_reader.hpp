@@ -14,8 +14,8 @@ namespace slim {
 ///   for (const tensor_info& t : reader.tensors()) ...
 ///   std::vector<float> biases = reader.read<float>("vgg_16/fc8/biases");
 ///
-/// Files are mapped, and must not shrink while a reader is open. Every byte that is read is verified
-/// against its checksum first.
+/// Files are mapped, and must not shrink while a reader is open. Every byte that is read is
+/// verified against its checksum first.
 class checkpoint_reader : public tensor_reader {
  public:
   /// What tf.train.Saver calls a checkpoint: the prefix of a V2 one (PREFIX.index and
@@ -58,8 +58,9 @@ class checkpoint_reader : public tensor_reader {
     if (fs::exists(path, fault)) return open_v1({path}, path);
     const std::vector<std::string> shards = v1_shards(path);
     if (!shards.empty()) return open_v1(shards, path);
-    throw checkpoint_error(path, "", "there is no such checkpoint: neither " + path +
-                                         ".index nor a file of that name");
+    throw checkpoint_error(
+        path, "",
+        "there is no such checkpoint: neither " + path + ".index nor a file of that name");
   }
 
   /// "-00001-of-00004", as TensorFlow names shards.
@@ -87,8 +88,9 @@ class checkpoint_reader : public tensor_reader {
                            const std::string& name) {
     detail::bundle_index index(bytes, name);
     if (index.shards != data.size())
-      throw checkpoint_error(name, "", "has " + std::to_string(index.shards) + " shards, " +
-                                           std::to_string(data.size()) + " were given");
+      throw checkpoint_error(name, "",
+                             "has " + std::to_string(index.shards) + " shards, " +
+                                 std::to_string(data.size()) + " were given");
     std::vector<detail::bundle_archive::shard> shards;
     for (const std::span<const std::byte> shard : data) shards.push_back({shard, name, nullptr});
     return std::make_shared<detail::bundle_archive>(std::move(index), name, std::move(shards));
@@ -99,7 +101,8 @@ class checkpoint_reader : public tensor_reader {
     for (const std::string& path : paths) {
       auto file = std::make_shared<detail::mapped_file>(path);
       if (!detail::sorted_table::is_table(file->bytes()))
-        throw checkpoint_error(path, "", "is not a checkpoint, or truncated: it does not end as one does");
+        throw checkpoint_error(path, "",
+                               "is not a checkpoint, or truncated: it does not end as one does");
       sources.push_back({file->bytes(), path, file});
     }
     return std::make_shared<detail::saved_slices_archive>(name, std::move(sources));

@@ -1,5 +1,5 @@
-// The file `checkpoint` in a folder of checkpoints: which is the latest. TensorFlow's CheckpointState
-// as text.
+// The file `checkpoint` in a folder of checkpoints: which is the latest. TensorFlow's
+// CheckpointState as text.
 #pragma once
 
 #include <cstdio>
@@ -14,11 +14,12 @@
 
 namespace slim {
 
-/// What the file `checkpoint` says. Paths are those of prefixes, resolved against the file's folder.
+/// What the file `checkpoint` says. Paths are those of prefixes, resolved against the file's
+/// folder.
 struct checkpoint_state {
-  std::string model_checkpoint_path;                       ///< the latest
-  std::vector<std::string> all_model_checkpoint_paths;     ///< oldest first, the latest included
-  std::vector<double> all_model_checkpoint_timestamps;     ///< seconds since 1970; may be empty
+  std::string model_checkpoint_path;                    ///< the latest
+  std::vector<std::string> all_model_checkpoint_paths;  ///< oldest first, the latest included
+  std::vector<double> all_model_checkpoint_timestamps;  ///< seconds since 1970; may be empty
   std::optional<double> last_preserved_timestamp;
 };
 

@@ -144,8 +144,9 @@ class checkpoint_writer {
     static_assert(size_of(type) > 0, "elements must be numbers of a fixed width, or bools");
     const std::optional<std::int64_t> count = element_count(dims);
     if (!count || static_cast<std::uint64_t>(*count) != elements.size())
-      throw checkpoint_error(prefix_, name, std::to_string(elements.size()) +
-                                                " elements are not of shape " + text_of(dims));
+      throw checkpoint_error(
+          prefix_, name,
+          std::to_string(elements.size()) + " elements are not of shape " + text_of(dims));
     const detail::byte_span bytes = std::as_bytes(elements);
     add_entry(name, type, dims, bytes, detail::masked_crc32c(bytes));
   }
@@ -195,8 +196,9 @@ inline void checkpoint_writer::add_strings(const std::string& name, const stored
                                            std::span<const std::string> elements) {
   using namespace detail;
   if (element_count(dims) != static_cast<std::int64_t>(elements.size()))
-    throw checkpoint_error(prefix_, name, std::to_string(elements.size()) +
-                                              " strings are not of shape " + text_of(dims));
+    throw checkpoint_error(
+        prefix_, name,
+        std::to_string(elements.size()) + " strings are not of shape " + text_of(dims));
   std::string bytes;
   std::uint32_t crc = 0;
   {

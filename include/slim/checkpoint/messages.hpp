@@ -1,4 +1,5 @@
-// TensorFlow's messages that say what a tensor is: shapes, and the part of a tensor that a slice is.
+// TensorFlow's messages that say what a tensor is: shapes, and the part of a tensor that a slice
+// is.
 #pragma once
 
 #include "wire.hpp"
@@ -55,11 +56,11 @@ inline std::optional<tensor_slice> parse_slice(byte_span bytes) {
   return slice;
 }
 
-/// Appends a number so that the order of bytes is the order of numbers: a byte holds seven bits, and
-/// as many leading bits say how many bytes follow. (TensorFlow's ordered code.)
+/// Appends a number so that the order of bytes is the order of numbers: a byte holds seven bits,
+/// and as many leading bits say how many bytes follow. (TensorFlow's ordered code.)
 inline void append_ordered(std::string& out, std::int64_t number) {
-  const std::uint64_t magnitude = number < 0 ? ~static_cast<std::uint64_t>(number)
-                                             : static_cast<std::uint64_t>(number);
+  const std::uint64_t magnitude =
+      number < 0 ? ~static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
   int length = 1;
   while (length < 10 && magnitude >> (7 * length - 1) != 0) ++length;
   std::string bytes;
@@ -83,8 +84,7 @@ inline std::string slice_key(std::string_view name, const tensor_slice& slice) {
     if (c == '\xff') key += '\0';
   }
   key += std::string_view("\0\1", 2);
-  key += slice.empty() ? std::string(1, '\0')
-                       : std::string{'\1', static_cast<char>(slice.size())};
+  key += slice.empty() ? std::string(1, '\0') : std::string{'\1', static_cast<char>(slice.size())};
   for (const slice_extent& e : slice) {
     append_ordered(key, e.start);
     append_ordered(key, e.length);

@@ -41,8 +41,8 @@ class variable_map {
   }
   /// The names that a function gives these variables in the file; "" leaves one out.
   template <class F>
-    requires std::is_invocable_r_v<std::string, F, const std::string&>
-  variable_map(const std::vector<std::string>& names, F stored_name) {
+  requires std::is_invocable_r_v<std::string, F, const std::string&> variable_map(
+      const std::vector<std::string>& names, F stored_name) {
     for (const std::string& n : names)
       if (std::string stored = stored_name(n); !stored.empty()) add(std::move(stored), n);
   }
@@ -110,12 +110,12 @@ std::vector<restoration<T>> plan_restore(const std::vector<named_tensor<T>>& var
     if (tensor == nullptr) reader.at(e.stored);  // throws
     reader.check_type<T>(*tensor);
     const stored_shape wanted = stored_shape_of(v->values.dims);
-    const bool fits = tensor->dims == wanted || (options.reshape_variables &&
-                                                 tensor->count() == v->values.dims.count());
+    const bool fits = tensor->dims == wanted ||
+                      (options.reshape_variables && tensor->count() == v->values.dims.count());
     if (!fits)
       throw checkpoint_error(reader.file(), e.stored,
-                             "has shape " + text_of(tensor->dims) + ", the model's " +
-                                 e.variable + " has " + text_of(wanted));
+                             "has shape " + text_of(tensor->dims) + ", the model's " + e.variable +
+                                 " has " + text_of(wanted));
     report.restored.push_back(e.variable);
     plan.push_back({tensor, v->values});
   }
@@ -199,8 +199,8 @@ std::function<restore_report(Model&)> assign_from_checkpoint_fn(const std::strin
   return [=](Model& m) { return restore(m, checkpoint_reader(path), map, options); };
 }
 
-/// Saves every variable of the model as a V2 checkpoint under their own names, as TensorFlow's Saver
-/// does, byte for byte. Throws checkpoint_error.
+/// Saves every variable of the model as a V2 checkpoint under their own names, as TensorFlow's
+/// Saver does, byte for byte. Throws checkpoint_error.
 template <class Model>
 void save_checkpoint(Model& m, const std::string& prefix) {
   auto variables = get_model_variables(m);

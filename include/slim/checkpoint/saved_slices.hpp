@@ -1,5 +1,5 @@
-// TensorFlow's V1 checkpoints: one table that holds the tensors themselves, each a message under the
-// key of its slice. A sharded one is several such files.
+// TensorFlow's V1 checkpoints: one table that holds the tensors themselves, each a message under
+// the key of its slice. A sharded one is several such files.
 #pragma once
 
 #include <map>
@@ -17,21 +17,31 @@ struct typed_field {
 };
 constexpr typed_field field_of(tensor_type type) {
   switch (type) {
-    case tensor_type::float32: return {5, false};
-    case tensor_type::float64: return {6, false};
+    case tensor_type::float32:
+      return {5, false};
+    case tensor_type::float64:
+      return {6, false};
     case tensor_type::int32:
     case tensor_type::int16:
     case tensor_type::int8:
     case tensor_type::uint16:
-    case tensor_type::uint8: return {7, true};
-    case tensor_type::string: return {8, false};
-    case tensor_type::int64: return {10, true};
-    case tensor_type::boolean: return {11, true};
+    case tensor_type::uint8:
+      return {7, true};
+    case tensor_type::string:
+      return {8, false};
+    case tensor_type::int64:
+      return {10, true};
+    case tensor_type::boolean:
+      return {11, true};
     case tensor_type::float16:
-    case tensor_type::bfloat16: return {13, true};
-    case tensor_type::uint32: return {16, true};
-    case tensor_type::uint64: return {17, true};
-    default: return {};
+    case tensor_type::bfloat16:
+      return {13, true};
+    case tensor_type::uint32:
+      return {16, true};
+    case tensor_type::uint64:
+      return {17, true};
+    default:
+      return {};
   }
 }
 
@@ -141,9 +151,9 @@ class saved_slices_archive : public tensor_archive {
     d.type = type, d.dims = std::move(*dims);
     for (tensor_slice& slice : slices) {
       const std::string key = slice_key(name, slice);
-      const auto at = std::lower_bound(
-          values.begin(), values.end(), key,
-          [](const auto& entry, const std::string& k) { return entry.first < k; });
+      const auto at =
+          std::lower_bound(values.begin(), values.end(), key,
+                           [](const auto& entry, const std::string& k) { return entry.first < k; });
       if (at == values.end() || at->first != key)
         throw checkpoint_error(s.file, name, "its values are missing");
       d.slices.push_back({std::move(slice), at->second});

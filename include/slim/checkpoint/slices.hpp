@@ -1,4 +1,5 @@
-// Tensors stored in slices, as partitioned variables are: each slice is a range of rows of one axis.
+// Tensors stored in slices, as partitioned variables are: each slice is a range of rows of one
+// axis.
 #pragma once
 
 #include <algorithm>
@@ -22,12 +23,10 @@ struct row_range {
   }
 };
 
-inline row_range whole_of(const stored_shape& dims) {
-  return {0, 0, dims.empty() ? 1 : dims[0]};
-}
+inline row_range whole_of(const stored_shape& dims) { return {0, 0, dims.empty() ? 1 : dims[0]}; }
 
-/// The rows that each slice is, in the slices' order; none unless together they are the tensor, each
-/// element once, cut along one axis. (TensorFlow's partitioners cut no other way.)
+/// The rows that each slice is, in the slices' order; none unless together they are the tensor,
+/// each element once, cut along one axis. (TensorFlow's partitioners cut no other way.)
 inline std::optional<std::vector<row_range>> ranges_of(const stored_shape& dims,
                                                        const std::vector<tensor_slice>& slices) {
   const auto whole = [&](const tensor_slice& s, std::size_t i) {

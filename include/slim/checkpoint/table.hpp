@@ -48,8 +48,7 @@ class sorted_table {
 
   /// Whether the bytes end as a table does.
   static bool is_table(byte_span bytes) {
-    return bytes.size() >= footer_size &&
-           wire_stream(bytes.last(8)).fixed64() == magic;
+    return bytes.size() >= footer_size && wire_stream(bytes.last(8)).fixed64() == magic;
   }
 
   /// f(key, value) for every entry in the order of keys. Reads, and verifies, every block once.
@@ -68,7 +67,6 @@ class sorted_table {
   }
 
  private:
-
   [[noreturn]] void damaged(const std::string& fault) const {
     throw checkpoint_error(file_, "", "damaged table: " + fault);
   }
@@ -95,9 +93,12 @@ class sorted_table {
       damaged("wrong checksum of the block at " + std::to_string(h.offset));
     const byte_span contents = stored.first(h.size);
     switch (static_cast<int>(stored.back())) {
-      case 0: return {contents, nullptr};
-      case 1: return uncompressed(contents);
-      default: damaged("unknown compression of the block at " + std::to_string(h.offset));
+      case 0:
+        return {contents, nullptr};
+      case 1:
+        return uncompressed(contents);
+      default:
+        damaged("unknown compression of the block at " + std::to_string(h.offset));
     }
   }
 

@@ -11,7 +11,8 @@ namespace slim {
 
 namespace detail {
 
-/// Raw elements of a tensor that lie together: all of it, or rows [start, start + rows) of one axis.
+/// Raw elements of a tensor that lie together: all of it, or rows [start, start + rows) of one
+/// axis.
 struct tensor_piece {
   byte_span bytes{};                    // little-endian, row-major
   std::shared_ptr<const void> owner{};  // of bytes that are not the file's own
@@ -64,8 +65,7 @@ class tensor_archive {
 template <class T>
 constexpr bool converts_to(tensor_type type) {
   if (std::is_floating_point_v<T>) return is_floating(type);
-  return type == type_of<T>() ||
-         (std::is_same_v<T, std::uint8_t> && type == tensor_type::boolean);
+  return type == type_of<T>() || (std::is_same_v<T, std::uint8_t> && type == tensor_type::boolean);
 }
 
 template <class Stored, class T>
@@ -86,10 +86,14 @@ template <class T>
 void read_elements(tensor_type type, const std::byte* from, std::int64_t count, T* to) {
   if constexpr (std::is_floating_point_v<T>) {
     switch (type) {
-      case tensor_type::float32: return convert_elements<float>(from, count, to);
-      case tensor_type::float64: return convert_elements<double>(from, count, to);
-      case tensor_type::float16: return convert_elements<Eigen::half>(from, count, to);
-      default: return convert_elements<Eigen::bfloat16>(from, count, to);
+      case tensor_type::float32:
+        return convert_elements<float>(from, count, to);
+      case tensor_type::float64:
+        return convert_elements<double>(from, count, to);
+      case tensor_type::float16:
+        return convert_elements<Eigen::half>(from, count, to);
+      default:
+        return convert_elements<Eigen::bfloat16>(from, count, to);
     }
   } else {
     convert_elements<T>(from, count, to);
@@ -150,21 +154,21 @@ class tensor_reader {
   const tensor_info& at(std::string_view name) const {
     const tensor_info* const found = find(name);
     if (found == nullptr)
-      throw checkpoint_error(file(), std::string(name), "is not there (the file holds " +
-                                                            std::to_string(tensors().size()) +
-                                                            " tensors)");
+      throw checkpoint_error(
+          file(), std::string(name),
+          "is not there (the file holds " + std::to_string(tensors().size()) + " tensors)");
     return *found;
   }
 
   /// All elements, row-major. Floats of any width are read as float or double, bools as
-  /// std::uint8_t, and everything as its own type. Throws checkpoint_error; `to` is written only once
-  /// everything was verified.
+  /// std::uint8_t, and everything as its own type. Throws checkpoint_error; `to` is written only
+  /// once everything was verified.
   template <class T>
   void read(const tensor_info& tensor, std::span<T> to) const {
     if (static_cast<std::int64_t>(to.size()) != tensor.count())
-      throw checkpoint_error(file(), tensor.name, "has " + std::to_string(tensor.count()) +
-                                                      " elements, not " +
-                                                      std::to_string(to.size()));
+      throw checkpoint_error(
+          file(), tensor.name,
+          "has " + std::to_string(tensor.count()) + " elements, not " + std::to_string(to.size()));
     const std::vector<detail::tensor_piece> pieces = verified<T>(tensor);
     std::vector<detail::copy_job<T>> jobs;
     detail::add_copy_jobs(tensor, pieces, to.data(), tensor.count(), jobs);
@@ -183,7 +187,8 @@ class tensor_reader {
   std::vector<std::string> read_strings(std::string_view name) const {
     const tensor_info& tensor = at(name);
     if (tensor.type != tensor_type::string)
-      throw checkpoint_error(file(), tensor.name, "holds " + name_of(tensor.type) + ", not strings");
+      throw checkpoint_error(file(), tensor.name,
+                             "holds " + name_of(tensor.type) + ", not strings");
     return archive_->strings(tensor);
   }
 
@@ -191,9 +196,9 @@ class tensor_reader {
   template <class T>
   void check_type(const tensor_info& tensor) const {
     if (!detail::converts_to<T>(tensor.type))
-      throw checkpoint_error(file(), tensor.name,
-                             "holds " + name_of(tensor.type) + ", which is not read as " +
-                                 name_of(type_of<T>()));
+      throw checkpoint_error(
+          file(), tensor.name,
+          "holds " + name_of(tensor.type) + ", which is not read as " + name_of(type_of<T>()));
   }
   /// The verified bytes of a tensor to be read as Ts; for those who copy by themselves.
   template <class T>

@@ -15,7 +15,8 @@
 
 namespace slim {
 
-/// A fault in a file of tensors, or one that does not fit the model: names file, variable and fault.
+/// A fault in a file of tensors, or one that does not fit the model: names file, variable and
+/// fault.
 class checkpoint_error : public error {
  public:
   checkpoint_error(std::string file, std::string variable, std::string fault)
@@ -52,44 +53,37 @@ enum class tensor_type : int {
   uint64 = 23
 };
 
+namespace detail {
+
+/// What is known of an element type.
+struct tensor_type_row {
+  tensor_type type;
+  std::string_view name;
+  int bytes;                     // 0: not of a fixed width, or not read
+  std::string_view safetensors;  // the format's name, if it has the type
+};
+inline constexpr tensor_type_row tensor_type_rows[] = {
+    {tensor_type::float32, "float32", 4, "F32"},    {tensor_type::float64, "float64", 8, "F64"},
+    {tensor_type::float16, "float16", 2, "F16"},    {tensor_type::bfloat16, "bfloat16", 2, "BF16"},
+    {tensor_type::int8, "int8", 1, "I8"},           {tensor_type::int16, "int16", 2, "I16"},
+    {tensor_type::int32, "int32", 4, "I32"},        {tensor_type::int64, "int64", 8, "I64"},
+    {tensor_type::uint8, "uint8", 1, "U8"},         {tensor_type::uint16, "uint16", 2, "U16"},
+    {tensor_type::uint32, "uint32", 4, "U32"},      {tensor_type::uint64, "uint64", 8, "U64"},
+    {tensor_type::boolean, "bool", 1, "BOOL"},      {tensor_type::string, "string", 0, ""}};
+
+}  // namespace detail
+
 /// Bytes of an element; 0 for strings and for types that are not read.
 constexpr int size_of(tensor_type type) {
-  switch (type) {
-    case tensor_type::uint8:
-    case tensor_type::int8:
-    case tensor_type::boolean: return 1;
-    case tensor_type::int16:
-    case tensor_type::uint16:
-    case tensor_type::float16:
-    case tensor_type::bfloat16: return 2;
-    case tensor_type::float32:
-    case tensor_type::int32:
-    case tensor_type::uint32: return 4;
-    case tensor_type::float64:
-    case tensor_type::int64:
-    case tensor_type::uint64: return 8;
-    default: return 0;
-  }
+  for (const detail::tensor_type_row& row : detail::tensor_type_rows)
+    if (row.type == type) return row.bytes;
+  return 0;
 }
 
 inline std::string name_of(tensor_type type) {
-  switch (type) {
-    case tensor_type::float32: return "float32";
-    case tensor_type::float64: return "float64";
-    case tensor_type::int32: return "int32";
-    case tensor_type::uint8: return "uint8";
-    case tensor_type::int16: return "int16";
-    case tensor_type::int8: return "int8";
-    case tensor_type::string: return "string";
-    case tensor_type::int64: return "int64";
-    case tensor_type::boolean: return "bool";
-    case tensor_type::bfloat16: return "bfloat16";
-    case tensor_type::uint16: return "uint16";
-    case tensor_type::float16: return "float16";
-    case tensor_type::uint32: return "uint32";
-    case tensor_type::uint64: return "uint64";
-    default: return "type " + std::to_string(static_cast<int>(type));
-  }
+  for (const detail::tensor_type_row& row : detail::tensor_type_rows)
+    if (row.type == type) return std::string(row.name);
+  return "type " + std::to_string(static_cast<int>(type));
 }
 
 constexpr bool is_floating(tensor_type type) {

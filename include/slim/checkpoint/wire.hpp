@@ -79,11 +79,20 @@ class wire_message {
     field.id = static_cast<int>((tag & 0xFFFFFFFFu) >> 3);
     good_ = tag <= 0xFFFFFFFFu && field.id > 0;
     switch (static_cast<int>(tag & 7)) {
-      case lite::WIRETYPE_VARINT: field.number = stream_.varint(); break;
-      case lite::WIRETYPE_FIXED32: field.number = stream_.fixed32(); break;
-      case lite::WIRETYPE_FIXED64: field.number = stream_.fixed64(); break;
-      case lite::WIRETYPE_LENGTH_DELIMITED: field.bytes = stream_.take(stream_.varint()); break;
-      default: good_ = false;  // groups: TensorFlow's messages have none
+      case lite::WIRETYPE_VARINT:
+        field.number = stream_.varint();
+        break;
+      case lite::WIRETYPE_FIXED32:
+        field.number = stream_.fixed32();
+        break;
+      case lite::WIRETYPE_FIXED64:
+        field.number = stream_.fixed64();
+        break;
+      case lite::WIRETYPE_LENGTH_DELIMITED:
+        field.bytes = stream_.take(stream_.varint());
+        break;
+      default:
+        good_ = false;  // groups: TensorFlow's messages have none
     }
     return good();
   }
