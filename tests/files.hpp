@@ -10,6 +10,8 @@
 
 #include <unistd.h>
 
+#include <slim/checkpoint/tensor_types.hpp>
+
 namespace slim_test {
 
 /// A folder of its own for a test, removed with all that is in it.
@@ -48,6 +50,17 @@ inline void write_file(const std::string& path, const std::vector<std::byte>& by
   out.write(reinterpret_cast<const char*>(bytes.data()),
             static_cast<std::streamsize>(bytes.size()));
   if (!out) throw std::runtime_error("cannot write " + path);
+}
+
+/// The message of the checkpoint_error that f throws; empty if it throws none.
+template <class F>
+std::string fault(F f) {
+  try {
+    f();
+  } catch (const slim::checkpoint_error& e) {
+    return e.what();
+  }
+  return "";
 }
 
 }  // namespace slim_test

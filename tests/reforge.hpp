@@ -98,44 +98,30 @@ inline void reforge_bundle(byte_vector& index, byte_span shard) {
   reforge_table(index);
 }
 
+/// f(T{}) for the element type of a tensor of numbers; bools are read as bytes.
+template <class F>
+void with_element(slim::tensor_type type, F f) {
+  const auto one_of = [&]<class... T>(T... zero) {
+    bool found = false;
+    ((slim::type_of<T>() == type ? (found = true, f(zero)) : void()), ...);
+    if (!found) f(float{});  // which is refused, unless it is a float
+  };
+  if (type == slim::tensor_type::boolean) return f(std::uint8_t{});
+  one_of(double{}, std::int8_t{}, std::int16_t{}, std::int32_t{}, std::int64_t{}, std::uint8_t{},
+         std::uint16_t{}, std::uint32_t{}, std::uint64_t{}, Eigen::half{}, Eigen::bfloat16{});
+}
+
 /// Reads everything there is in a file; what it cannot read must be refused by a checkpoint_error.
+/// Returns the number of tensors read.
 inline int read_all(const slim::tensor_reader& reader) {
   int read = 0;
   for (const slim::tensor_info& t : reader.tensors()) {
     try {
-      switch (t.type) {
-        case slim::tensor_type::string:
-          reader.read_strings(t.name);
-          break;
-        case slim::tensor_type::int32:
-          reader.read<std::int32_t>(t.name);
-          break;
-        case slim::tensor_type::int64:
-          reader.read<std::int64_t>(t.name);
-          break;
-        case slim::tensor_type::int16:
-          reader.read<std::int16_t>(t.name);
-          break;
-        case slim::tensor_type::int8:
-          reader.read<std::int8_t>(t.name);
-          break;
-        case slim::tensor_type::uint16:
-          reader.read<std::uint16_t>(t.name);
-          break;
-        case slim::tensor_type::uint32:
-          reader.read<std::uint32_t>(t.name);
-          break;
-        case slim::tensor_type::uint64:
-          reader.read<std::uint64_t>(t.name);
-          break;
-        case slim::tensor_type::boolean:
-        case slim::tensor_type::uint8:
-          reader.read<std::uint8_t>(t.name);
-          break;
-        default:
-          reader.read<double>(t.name);
-          reader.read<float>(t.name);
-      }
+      if (t.type == slim::tensor_type::string)
+        reader.read_strings(t.name);
+      else
+        with_element(t.type, [&]<class T>(T) { reader.read<T>(t.name); });
+      if (slim::is_floating(t.type)) reader.read<double>(t.name);  // converted
       ++read;
     } catch (const slim::checkpoint_error&) {
     }

@@ -16,16 +16,6 @@ using namespace slim_test;
 using Catch::Contains;
 using Catch::Equals;
 
-template <class F>
-std::string fault(F f) {
-  try {
-    f();
-  } catch (const checkpoint_error& e) {
-    return e.what();
-  }
-  return "";
-}
-
 const std::vector<std::string> conv1{"small/conv1/weights", "small/conv1/biases"};
 
 /// A trainer, its initial values, and a checkpoint of another one's.

@@ -4,13 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <iostream>
 
-#include <slim/error.hpp>
-#include <xtensor/xarray.hpp>
-#include <xtensor/xnpy.hpp>
-
+#include "npy.hpp"
 #include "probe.hpp"
 
 namespace slim_probe {
@@ -31,32 +27,17 @@ const network_entry& network_of(const request& q) {
   throw slim::error("unknown network " + q.net + ": `probe list` names those there are");
 }
 
-/// The array in a .npy file of this element type.
-template <class T>
-xt::xarray<T> read_npy(const std::string& path) {
-  try {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error("cannot be opened");
-    xt::xarray<T> array = xt::load_npy<T, xt::layout_type::row_major>(file);
-    if (!file) throw std::runtime_error("truncated");  // which xtensor does not notice
-    return array;
-  } catch (const std::exception& e) {
-    throw slim::error(path + ": is no .npy file of " +
-                      (std::is_same_v<T, float> ? "float32" : "int32") + ": " + e.what());
-  }
-}
-
 void read_images(request& q, int size) {
-  const xt::xarray<float> images = read_npy<float>(q.images_file);
+  npy_array<float> images = read_npy<float>(q.images_file, "<f4");
   const auto side = static_cast<std::size_t>(size);
-  q.image_dims.assign(images.shape().begin(), images.shape().end());
+  q.image_dims = images.shape;
   std::string dims;
   for (std::size_t d : q.image_dims) dims += (dims.empty() ? "" : ",") + std::to_string(d);
   if (q.image_dims.size() != 4 || q.image_dims[0] < 1 || q.image_dims[0] > 4 ||
       q.image_dims[1] != side || q.image_dims[2] != side || q.image_dims[3] != 3)
     throw slim::error(q.images_file + ": has shape [" + dims + "], " + q.net + " takes [n," +
                       std::to_string(size) + "," + std::to_string(size) + ",3], n from 1 to 4");
-  q.images.assign(images.begin(), images.end());
+  q.images = std::move(images.values);
   const auto bad =
       std::find_if_not(q.images.begin(), q.images.end(), [](float x) { return std::isfinite(x); });
   if (bad != q.images.end())
@@ -66,11 +47,11 @@ void read_images(request& q, int size) {
 
 void read_labels(request& q) {
   if (q.labels_file.empty()) return;
-  const xt::xarray<std::int32_t> labels = read_npy<std::int32_t>(q.labels_file);
-  if (labels.dimension() != 1 || labels.size() != q.image_dims[0])
+  npy_array<int> labels = read_npy<int>(q.labels_file, "<i4");
+  if (labels.shape.size() != 1 || labels.shape[0] != q.image_dims[0])
     throw slim::error(q.labels_file + ": must hold one label for each of the " +
                       std::to_string(q.image_dims[0]) + " images");
-  q.labels.assign(labels.begin(), labels.end());
+  q.labels = std::move(labels.values);
 }
 
 void check_device(const request& q) {
