@@ -435,6 +435,14 @@ TEST_CASE("a small file cannot ask for much memory", "[checkpoint]") {
   CHECK_THAT(fault([&] { checkpoint_reader(out / "bomb"); }), Contains("keys too long"));
 }
 
+TEST_CASE("an empty tensor of many rows takes no time", "[checkpoint]") {
+  const tensor_info tensor{"a", tensor_type::float32, {std::int64_t{1} << 50, 2, 0}};
+  const std::vector<detail::tensor_piece> halves{{{}, nullptr, 1, 0, 1}, {{}, nullptr, 1, 1, 1}};
+  std::vector<detail::copy_job<float>> jobs;
+  detail::add_copy_jobs<float>(tensor, halves, nullptr, 1, jobs);
+  CHECK(jobs.empty());
+}
+
 // ---- The file `checkpoint` ----------------------------------------------------------------------
 
 TEST_CASE("the state of a folder of checkpoints", "[checkpoint]") {

@@ -1,8 +1,9 @@
 // Between models and files of tensors: restoring variables and saving them.
 #pragma once
 
-#include <atomic>
+#include <exception>
 #include <functional>
+#include <map>
 
 #include "../runner.hpp"
 #include "checkpoint_reader.hpp"

@@ -122,6 +122,7 @@ void add_copy_jobs(const tensor_info& t, const std::vector<tensor_piece>& pieces
       (i < p.axis ? outer : i == p.axis ? extent : inner) *= t.dims[i];
     const std::int64_t rows = t.dims.empty() ? 1 : p.rows, run = rows * inner;
     const std::byte* from = p.bytes.data();
+    if (run == 0) continue;  // an empty tensor may claim any number of empty rows
     for (std::int64_t o = 0; o < outer; ++o) {
       T* const row = to + (o * extent + p.start) * inner;
       for (std::int64_t i = 0, n = 0; i < run; i += n, from += n * size_of(t.type)) {
@@ -169,18 +170,14 @@ class tensor_reader {
       throw checkpoint_error(
           file(), tensor.name,
           "has " + std::to_string(tensor.count()) + " elements, not " + std::to_string(to.size()));
-    const std::vector<detail::tensor_piece> pieces = verified<T>(tensor);
-    std::vector<detail::copy_job<T>> jobs;
-    detail::add_copy_jobs(tensor, pieces, to.data(), tensor.count(), jobs);
-    for (const detail::copy_job<T>& job : jobs) job.run();
+    copy(tensor, verified<T>(tensor), to.data());
   }
   template <class T>
   std::vector<T> read(std::string_view name) const {
     const tensor_info& tensor = at(name);
-    check_type<T>(tensor);
     const std::vector<detail::tensor_piece> pieces = verified<T>(tensor);  // before room is made
     std::vector<T> out(static_cast<std::size_t>(tensor.count()));
-    read(tensor, std::span<T>(out));
+    copy(tensor, pieces, out.data());
     return out;
   }
   /// The elements of a tensor of strings, row-major. Throws checkpoint_error.
@@ -212,6 +209,14 @@ class tensor_reader {
       : archive_(std::move(archive)) {}
 
  private:
+  template <class T>
+  static void copy(const tensor_info& tensor, const std::vector<detail::tensor_piece>& pieces,
+                   T* to) {
+    std::vector<detail::copy_job<T>> jobs;
+    detail::add_copy_jobs(tensor, pieces, to, tensor.count(), jobs);
+    for (const detail::copy_job<T>& job : jobs) job.run();
+  }
+
   std::shared_ptr<const detail::tensor_archive> archive_;
 };
 
