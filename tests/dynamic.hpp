@@ -12,7 +12,8 @@ class dynamic_graph {
   explicit dynamic_graph(int capacity = 64)
       : nodes_(size(capacity)), values_(size(4 * capacity)), edges_(size(32 * capacity)),
         variables_(size(capacity)), scopes_(size(capacity)), buckets_(size(capacity)),
-        inputs_(8), losses_(size(capacity)), regularizers_(size(capacity)) {
+        inputs_(8), end_points_(size(capacity)), heads_(8), losses_(size(capacity)),
+        regularizers_(size(capacity)) {
     g.nodes = {nodes_.data(), 0, capacity};
     g.values = {values_.data(), 0, 4 * capacity};
     g.edges = {edges_.data(), 0, 32 * capacity};
@@ -20,6 +21,8 @@ class dynamic_graph {
     g.scopes = {scopes_.data(), 0, capacity};
     g.scope_buckets = {buckets_.data(), capacity, capacity};
     g.inputs = {inputs_.data(), 0, 8};
+    g.end_points = {end_points_.data(), 0, capacity};
+    g.heads = {heads_.data(), 0, 8};
     g.losses = {losses_.data(), 0, capacity};
     g.regularizers = {regularizers_.data(), 0, capacity};
   }
@@ -37,7 +40,8 @@ class dynamic_graph {
   std::vector<slim::scope_row> scopes_;
   std::vector<int> buckets_;
   std::vector<slim::input_row> inputs_;
-  std::vector<int> losses_, regularizers_;
+  std::vector<slim::end_point_row> end_points_;
+  std::vector<int> heads_, losses_, regularizers_;
 };
 
 /// The program of a graph whose kernels are chosen.
@@ -46,14 +50,14 @@ class dynamic_program {
   dynamic_program(const slim::graph& g, int scalar_bytes)
       : steps_(size(g.nodes.size())), tensors_(size(g.values.size())), edges_(size(g.edges.size())),
         variables_(size(g.variables.size())), scopes_(size(g.scopes.size())),
-        inputs_(size(g.inputs.size())), losses_(size(g.losses.size())),
-        regularizers_(size(g.regularizers.size())) {
+        inputs_(size(g.inputs.size())), end_points_(size(g.end_points.size())),
+        losses_(size(g.losses.size())), regularizers_(size(g.regularizers.size())) {
     const auto bind = [](auto& table, auto& rows) {
       table = {rows.data(), 0, static_cast<int>(rows.size())};
     };
     bind(p.steps, steps_), bind(p.tensors, tensors_), bind(p.edges, edges_);
     bind(p.variables, variables_), bind(p.scopes, scopes_), bind(p.inputs, inputs_);
-    bind(p.losses, losses_), bind(p.regularizers, regularizers_);
+    bind(p.end_points, end_points_), bind(p.losses, losses_), bind(p.regularizers, regularizers_);
     std::vector<slim::placement> places(size(g.values.size()));
     std::vector<long> workspaces(size(g.nodes.size()));
     const slim::memory_plan memory =
@@ -73,6 +77,7 @@ class dynamic_program {
   std::vector<slim::variable_row> variables_;
   std::vector<slim::scope_row> scopes_;
   std::vector<slim::input_row> inputs_;
+  std::vector<slim::end_point_row> end_points_;
   std::vector<int> losses_, regularizers_;
 };
 
@@ -80,7 +85,7 @@ class dynamic_program {
 template <class Target>
 void compile_for_inference(slim::builder<Target>& b) {
   using slim::pass;
-  for (const pass p : {pass::fuse_forward, pass::choose})
+  for (const pass p : {pass::fold, pass::fuse_forward, pass::choose})
     slim::run_pass(b, p, false, slim::pass_ops_of<Target>);
 }
 template <class Target>

@@ -139,10 +139,10 @@ std::vector<named_shape> variables_of(const graph& g) {
 }
 std::vector<named_shape> end_points_of(const graph& g) {
   std::vector<named_shape> all;
-  for (int i = 0; i < g.scopes.size(); ++i)
-    if (g.scopes[i].collection == "end_points")
+  for (const end_point_row& row : g.end_points)
+    if (!row.collection.empty())
       all.push_back(
-          {std::string(scope_path(g, i).view()), extents_of(g.values[g.scopes[i].end_point].dims)});
+          {std::string(end_point_name(g, row).view()), extents_of(g.values[row.value].dims)});
   return all;
 }
 

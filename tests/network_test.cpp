@@ -17,8 +17,8 @@ template <class Network>
 std::vector<std::string> end_points() {
   const graph g = Network::lowered();
   std::vector<std::string> names;
-  for (int i = 0; i < g.scopes.size(); ++i)
-    if (g.scopes[i].end_point >= 0) names.emplace_back(scope_path(g, i).view());
+  for (const end_point_row& row : g.end_points)
+    names.emplace_back(end_point_name(g, row).view());
   return names;
 }
 

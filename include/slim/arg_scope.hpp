@@ -33,6 +33,9 @@ struct on {
 template <auto... Option>
 struct with {
   using list = option_list<constant<Option>...>;
+  /// A layer that has these options as its own.
+  template <class Tag>
+  using layer = typename Tag::template layer<Option...>;
 };
 
 /// Outside every arg_scope.
@@ -70,9 +73,9 @@ struct in_order {
   static constexpr int lower(B& b, int x) {
     using function = int (*)(B&, int);
     constexpr function entries[] = {&lower_entry<Entry, Context, B>..., nullptr};
-    for (int i = 0; i < static_cast<int>(sizeof...(Entry)) && !b.failed(); ++i)
+    for (int i = 0; i < static_cast<int>(sizeof...(Entry)) && !b.done(); ++i)
       x = entries[i](b, x);
-    return b.failed() ? -1 : x;
+    return b.done() ? -1 : x;
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "graph/choose.hpp"
 #include "graph/differentiate.hpp"
+#include "graph/fold.hpp"
 #include "graph/fuse.hpp"
 #include "graph/program.hpp"
 #include "graph/prune.hpp"
@@ -15,28 +16,31 @@ namespace slim {
 /// The ops that passes put in themselves.
 struct pass_ops {
   differentiation_ops differentiation;
-  const op_info* view;
 };
 
 template <class Target>
 inline constexpr pass_ops pass_ops_of{{&op_info_of<op::add, Target>, &op_info_of<op::one, Target>,
-                                       &op_info_of<op::copy, Target>},
-                                      &op_info_of<op::reshape, Target>};
+                                       &op_info_of<op::copy, Target>}};
 
-/// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`.
+/// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`,
+/// training all but `fold`.
 ///
 /// Fusion runs before differentiation, so that the backward program is that of the fused nodes, and
 /// again on the backward nodes.
-enum class pass { fuse_forward, differentiate, fuse_backward, choose };
+enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
 /// Runs one pass on a graph that holds what the pass before it left.
 constexpr void run_pass(graph_builder& b, pass which, bool training, const pass_ops& ops) {
   b.training = training;
   if (b.failed()) return;
   switch (which) {
+    case pass::fold:
+      turn_to_inference(b.g);
+      drop_unused(b.g, false);
+      fold(b);
+      return mark_prepared(b.g);
     case pass::fuse_forward:
-      if (!training) drop_training_ops(b.g, *ops.view);
-      drop_unused(b.g, training);
+      if (training) drop_unused(b.g, true);
       return fuse(b);
     case pass::differentiate: return differentiate(b, ops.differentiation);
     case pass::fuse_backward:
@@ -49,6 +53,7 @@ constexpr void run_pass(graph_builder& b, pass which, bool training, const pass_
 /// Room a pass needs on top of the living rows it is given.
 constexpr graph_counts room_for(pass which, const graph& g) {
   if (which == pass::differentiate) return differentiated(g);
+  if (which == pass::fold) return folded(g);
   graph_counts room = living(g);
   if (which != pass::choose) room.edges += 5 * room.nodes + 8;
   return room;
@@ -75,7 +80,8 @@ struct after_pass {
 
 template <class Target, class Lowering, bool Training>
 struct all_passes {
-  using fused = after_pass<Target, Lowering, pass::fuse_forward, false>;
+  using folded = after_pass<Target, Lowering, pass::fold, false>;
+  using fused = after_pass<Target, folded, pass::fuse_forward, false>;
   using last = after_pass<Target, fused, pass::choose, false>;
 };
 template <class Target, class Lowering>

@@ -110,17 +110,29 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     return runner_.backward({input_data<T>(inputs)...});
   }
 
-  /// One optimizer step with the gradients of the last backward.
+  /// The output of n examples, written to memory of the caller's: a span of exactly its elements.
+  template <class... Input>
+  void forward_into(std::span<T> output, const Input&... inputs) {
+    runner_.forward({input_data<T>(inputs)...}, output.data(), static_cast<long>(output.size()));
+  }
+
+  /// Moves the moving averages of batch norm by the statistics of the last backward: TF-Slim's
+  /// UPDATE_OPS. `update` does that, too; a second call without another backward does nothing.
+  void run_update_ops() { runner_.run_update_ops(); }
+
+  /// One optimizer step with the gradients of the last backward, and the update ops.
   template <class Optimizer>
   void update(const Optimizer& optimizer) {
     static_assert(trains, "update: the model has no loss among its parts");
+    runner_.run_update_ops();
     optimizer.update(runner_);
   }
 
   /// The seed of dropout and the step its masks are drawn for.
   void set_random(std::uint64_t seed, std::uint64_t step) { runner_.set_random(seed, step); }
 
-  /// A variable and its gradient, by full name.
+  /// A variable and its gradient, by full name. A variable may be written through its view until
+  /// the next forward, backward or update; then it must be asked for anew.
   template <text Name>
   tensor_view<T> variable() {
     return runner_.variable(detail::required_variable<lowering, Name>());
@@ -133,6 +145,7 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   tensor_view<T> variable(int i) { return runner_.variable(i); }
   tensor_view<T> gradient(int i) { return runner_.gradient(i); }
   std::string variable_name(int i) const { return runner_.name_of(i); }
+  bool trainable(int i) const { return runner_.trainable(i); }
 
   /// What the last forward or backward wrote at a fetched end point.
   template <text Name>
@@ -170,8 +183,11 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
 
 /// TF-Slim's names for what a backward pass leaves behind.
 template <class Model>
-auto get_total_loss(const Model& m) {
-  return m.total_loss();
+auto get_total_loss(const Model& m, bool add_regularization_losses = true) {
+  if (add_regularization_losses) return m.total_loss();
+  decltype(m.total_loss()) sum = 0;
+  for (const auto loss : m.losses()) sum += loss;
+  return sum;
 }
 template <class Model>
 auto get_losses(const Model& m) {

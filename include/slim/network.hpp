@@ -5,7 +5,9 @@
 #include "graph/count.hpp"
 #include "graph/differentiate.hpp"
 #include "graph/prune.hpp"
+#include "branches.hpp"
 #include "layers/avg_pool2d.hpp"
+#include "layers/batch_norm.hpp"
 #include "layers/bias_add.hpp"
 #include "layers/conv2d.hpp"
 #include "layers/dropout.hpp"
@@ -74,8 +76,7 @@ struct fetch_all {
 
   template <class B>
   static constexpr void lower(B& b) {
-    for (const scope_row& s : b.g.scopes)
-      if (s.end_point >= 0) b.g.values[s.end_point].fetched = true;
+    for (const end_point_row& row : b.g.end_points) b.g.values[row.value].fetched = true;
   }
 };
 
@@ -93,6 +94,26 @@ constexpr bool is_setting = requires { Part::is_setting; };
 /// A complete type that lowers itself: false for one whose definition has an error of its own.
 template <class Part>
 constexpr bool is_part = requires { Part::needs; };
+
+/// In a network with losses, refuses a head that none of them depends on.
+constexpr void check_heads(graph_builder& b) {
+  const graph& g = b.g;
+  if (b.failed() || g.losses.size() == 0 || g.heads.size() == 0) return;
+  scratch<bool> needed(g.values.size());
+  for (int loss : g.losses) needed[loss] = true;
+  for (int i = g.nodes.size() - 1; i >= 0; --i) {
+    bool used = false;
+    for (int k = 0; k < g.nodes[i].outputs; ++k) used |= needed[g.output_of(g.nodes[i], k)];
+    for (int k = 0; k < g.nodes[i].inputs && used; ++k) needed[g.input(g.nodes[i], k)] = true;
+  }
+  for (int head : g.heads) {
+    if (needed[head]) continue;
+    b.scope = g.values[head].scope, b.layer = -1, b.layer_name = "heads";
+    b.fail("no loss depends on this head ", g.values[head].dims, ": one with logits{\"",
+           scope_path(g, b.scope).view(), "\"} would");
+    return;
+  }
+}
 
 /// Lowers a network and its parts (inputs, losses, fetches) for a target.
 template <class Target, class Net, class... Part>
@@ -112,6 +133,7 @@ constexpr void lower_into(builder<Target>& b) {
       if (!b.failed()) P::lower(b);
   };
   (others(static_cast<Part*>(nullptr)), ...);
+  check_heads(b);
 }
 
 template <class Target, class Net, class... Part>

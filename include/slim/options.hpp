@@ -73,6 +73,32 @@ struct biases_regularizer {
 };
 template <class F>
 biases_regularizer(F) -> biases_regularizer<F>;
+/// normalizer_fn{ops::batch_norm{}}: the layer behind a linear one, which then has no biases.
+template <class Tag>
+struct normalizer_fn {
+  static constexpr std::string_view slot = "normalizer_fn";
+  Tag value;
+};
+template <class Tag>
+normalizer_fn(Tag) -> normalizer_fn<Tag>;
+/// normalizer_params{with<decay{0.9}>{}}: the normalizer's own options.
+template <class With>
+struct normalizer_params {
+  static constexpr std::string_view slot = "normalizer_params";
+  With value;
+};
+template <class With>
+normalizer_params(With) -> normalizer_params<With>;
+/// A small number that keeps a divisor or a logarithm off zero.
+struct epsilon {
+  static constexpr std::string_view slot = "epsilon";
+  double value;
+};
+/// The layer's variables are those of an earlier layer of the same scope: TF-Slim's reuse=True.
+struct reuse_variables {
+  static constexpr std::string_view slot = "reuse";
+  bool value;
+};
 struct keep_prob {
   static constexpr std::string_view slot = "keep_prob";
   double value;

@@ -78,6 +78,7 @@ class runner {
         trains_(training != nullptr),
         variables_(bytes(inference.variable_elements)),
         gradients_(trains_ ? bytes(inference.variable_elements) : 0),
+        prepared_(static_cast<std::size_t>(inference.memory.prepared_bytes)),
         arena_(static_cast<std::size_t>(
             std::max(inference.memory.bytes, training_.memory.bytes))),
         losses_(static_cast<std::size_t>(training_.losses.size())),
@@ -105,7 +106,11 @@ class runner {
     }
   }
 
-  tensor_view<T> variable(int v) { return at(variables_, v); }
+  /// May be written until the next pass: asking for it is what tells the runner of the change.
+  tensor_view<T> variable(int v) {
+    variables_changed();
+    return at(variables_, v);
+  }
   tensor_view<T> gradient(int v) { return at(gradients_, v); }
   std::string name_of(int v) const {
     const variable_row& row = inference_.variables[v];
@@ -113,7 +118,13 @@ class runner {
     return (path.empty() ? path : path + "/") + std::string(row.leaf);
   }
   /// All variables, or gradients, as one flat range.
-  std::span<T> flat_variables() { return flat(variables_); }
+  std::span<T> flat_variables() {
+    variables_changed();
+    return flat(variables_);
+  }
+  /// What was derived from the variables no longer holds.
+  void variables_changed() { is_prepared_ = false; }
+  bool trainable(int v) const { return inference_.variables[v].trainable; }
   std::span<T> flat_gradients() { return flat(gradients_); }
 
   /// The variables an optimizer may change, neighbours taken together.
@@ -144,22 +155,35 @@ class runner {
   /// Updates by the optimizer whose slots these are.
   long updates() const { return updates_; }
 
-  /// Runs the inference program on n images; returns the output of the images given.
-  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs) {
-    const execution run = start(inference_, inputs);
-    run_steps(inference_, run, 0, inference_.steps.size());
+  /// Runs the inference program on n images; returns the output of the images given. With `output`
+  /// it is written there: `count` elements, as many as the images given have.
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs,
+                               T* output = nullptr, long count = 0) {
+    const execution run = start(inference_, inputs, output, count);
+    if (!is_prepared_) run_steps(inference_, run, 0, inference_.first_run);
+    is_prepared_ = true;
+    run_steps(inference_, run, inference_.first_run, inference_.steps.size());
     return value(inference_.output);
   }
 
   /// Runs the training program: losses and gradients. Variables stay as they are.
   T backward(std::initializer_list<input_data<T>> inputs) {
     const execution run = start(training_, inputs);
-    run_steps(training_, run, 0, training_.steps.size());
+    run_steps(training_, run, 0, training_.first_update);
+    updates_due_ = true;
     for (int i = 0; i < training_.losses.size(); ++i)
       losses_[static_cast<std::size_t>(i)] = *value(training_.losses[i]).data;
     for (int i = 0; i < training_.regularizers.size(); ++i)
       regularization_[static_cast<std::size_t>(i)] = *value(training_.regularizers[i]).data;
     return total_loss_ = *value(training_.total_loss).data;
+  }
+
+  /// Moves the moving averages by the statistics of the last backward; once for each.
+  void run_update_ops() {
+    if (!updates_due_) return;
+    run_steps(training_, execution_, training_.first_update, training_.steps.size());
+    updates_due_ = false;
+    variables_changed();
   }
 
   T total_loss() const { return total_loss_; }
@@ -177,11 +201,10 @@ class runner {
   /// The layers with outputs_collections whose values are fetched, as the last run wrote them.
   std::vector<named_tensor<const T>> end_points() const {
     std::vector<named_tensor<const T>> all;
-    for (int i = 0; i < last_->scopes.size(); ++i) {
-      const scope_row& row = last_->scopes[i];
-      if (row.end_point >= 0 && !row.collection.empty() && last_->tensors[row.end_point].fetched)
-        all.push_back({path_of(i), value(row.end_point)});
-    }
+    for (const end_point_row& row : last_->end_points)
+      if (!row.collection.empty() && last_->tensors[row.value].fetched)
+        all.push_back({row.key.empty() ? path_of(row.scope) : std::string(row.key),
+                       value(row.value)});
     return all;
   }
   /// Whether the last run's program wrote this value to memory.
@@ -214,12 +237,27 @@ class runner {
       trainable_.push_back({row.offset, last});
   }
 
-  execution start(const program& p, std::initializer_list<input_data<T>> inputs) {
+  execution start(const program& p, std::initializer_list<input_data<T>> inputs,
+                  T* output = nullptr, long count = 0) {
     const int n = bind(p, inputs);
+    if (output != nullptr) check_output(p, n, count);
     last_ = &p;
-    execution_ = {arena_.data(), variables_.data(), gradients_.data(), bound_.data(),
-                  n,             device_,           random_key_};
+    updates_due_ = false;
+    execution_ = {arena_.data(),     prepared_.data(), output, variables_.data(),
+                  gradients_.data(), bound_.data(),    n,      device_,
+                  random_key_};
     return execution_;
+  }
+
+  static void check_output(const program& p, int n, long count) {
+    const tensor_row& row = p.tensors[p.output];
+    const long wanted = row.batched ? row.dims.count() / row.dims[0] * n : row.dims.count();
+    if (!row.place.output)
+      throw input_error("the network's output is an input or a variable: it has no memory to place");
+    if (count != wanted)
+      throw input_error("the memory for the output holds " + std::to_string(count) +
+                        " elements, the output of " + std::to_string(n) + " examples has " +
+                        std::to_string(wanted));
   }
 
   /// Checks every input against the program; nothing has run or changed when it throws.
@@ -281,13 +319,15 @@ class runner {
   cpu_device* device_;
   program inference_, training_;
   bool trains_;
-  aligned_buffer variables_, gradients_, arena_;
+  aligned_buffer variables_, gradients_, prepared_, arena_;
   std::vector<T> losses_, regularization_;
   std::vector<const void*> bound_;
   std::vector<element_range> trainable_;
   std::vector<aligned_buffer> slots_;
   std::string_view optimizer_;  // whose slots they are
   long updates_ = 0;
+  bool is_prepared_ = false;  // the prepared values follow from the variables as they are
+  bool updates_due_ = false;  // a backward pass has left statistics
   T total_loss_ = 0;
   std::uint64_t random_key_ = 0;
   const program* last_ = &inference_;

@@ -61,13 +61,13 @@ struct repeat {
     if (N < 0) return b.fail("repeat: the number of repetitions is negative: ", N);
     if (N == 0) return x;
     opened_scope open(b, name, "Repeat");
-    for (int i = 1; i <= N && !b.failed(); ++i) {
+    for (int i = 1; i <= N && !b.done(); ++i) {
       b.forced_leaf = name.empty() ? function_name<Layer> : name;
       b.forced_suffix = i;
       x = lower_entry<Layer, Context>(b, x);
     }
     b.forced_leaf = {};  // where nothing opened a scope
-    return b.failed() ? -1 : x;
+    return b.done() ? -1 : x;
   }
 };
 
@@ -93,12 +93,12 @@ struct stack {
     using function = int (*)(B&, int);
     constexpr function layers[] = {
         &Args::template layer<Tag>::template lower<Context, B>..., nullptr};
-    for (int i = 0; i < static_cast<int>(sizeof...(Args)) && !b.failed(); ++i) {
+    for (int i = 0; i < static_cast<int>(sizeof...(Args)) && !b.done(); ++i) {
       b.forced_leaf = name.empty() ? Tag::function : name;
       b.forced_suffix = i + 1;
       x = layers[i](b, x);
     }
-    return b.failed() ? -1 : x;
+    return b.done() ? -1 : x;
   }
 };
 

@@ -55,8 +55,9 @@ constexpr message& operator<<(message& m, const shape& s) {
   return m << "]";
 }
 
-/// SAME: the output covers the input, ceil(in / stride); VALID: only whole windows.
-enum class padding : int { same, valid };
+/// SAME: the output covers the input, ceil(in / stride); VALID: only whole windows. `fixed` has the
+/// extents of SAME, but pads by the kernel alone, (kernel - 1) / 2 before: ResNet's conv2d_same.
+enum class padding : int { same, valid, fixed };
 
 /// A sliding window over the two spatial axes of an image, with its resolved padding and output.
 struct window {
@@ -81,6 +82,7 @@ constexpr window_axis slide(int in, int kernel, int stride, int rate, padding pa
   const int covered = (kernel - 1) * rate + 1;
   if (pad == padding::valid) return {in < covered ? 0 : (in - covered) / stride + 1, 0};
   const int out = (in + stride - 1) / stride;
+  if (pad == padding::fixed) return {out, (covered - 1) / 2};
   const int missing = (out - 1) * stride + covered - in;
   return {out, missing > 0 ? missing / 2 : 0};
 }
@@ -96,7 +98,7 @@ constexpr window placed(window w, int height, int width) {
 
 constexpr message& operator<<(message& m, const window& w) {
   return m << w.kernel_h << "x" << w.kernel_w
-           << (w.pad == padding::same ? " SAME window" : " VALID window");
+           << (w.pad == padding::valid ? " VALID window" : " SAME window");
 }
 
 }  // namespace slim

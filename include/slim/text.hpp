@@ -22,6 +22,23 @@ struct text {
   constexpr std::string_view view() const { return {characters, N - 1}; }
 };
 
+/// The characters of a text with a number behind them, for names such as "unit_3".
+template <text Base, int N>
+constexpr auto numbered() {
+  static_assert(N >= 0);
+  constexpr int digits = [] {
+    int count = 1;
+    for (int rest = N; rest >= 10; rest /= 10) ++count;
+    return count;
+  }();
+  char all[sizeof(Base.characters) + digits]{};
+  for (std::size_t i = 0; i + 1 < sizeof(Base.characters); ++i) all[i] = Base.characters[i];
+  int rest = N;
+  for (int i = digits; i > 0; --i, rest /= 10)
+    all[sizeof(Base.characters) + i - 2] = static_cast<char>('0' + rest % 10);
+  return text(all);
+}
+
 /// Static storage for a template argument's characters, so that tables can point at them.
 template <text T>
 struct static_text {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "../eigen/all.hpp"
+#include "batch_norm.hpp"
+#include "concat.hpp"
 #include "contraction.hpp"
 #include "elementwise.hpp"
 #include "pool.hpp"

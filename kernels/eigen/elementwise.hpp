@@ -70,6 +70,16 @@ struct kernel_of<op::add, T, backend::eigen> {
   }
 };
 
+template <class A, class T>
+struct kernel_of<op::fused_add<A>, T, backend::eigen> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return reference::expression(&run);
+  }
+  static void run(const kernel_call& call) {
+    reference::binary<T>(call, [](T a, T b) { return A::value(a + b); });
+  }
+};
+
 template <class T>
 struct kernel_of<op::copy, T, backend::eigen> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {

@@ -12,6 +12,7 @@ class graph_builder;
 class inference;
 class gradient_of;
 class fusion;
+class folding;
 
 /// An op fused behind a contraction, if there is one.
 struct epilogue {
@@ -26,14 +27,16 @@ struct op_info {
   void (*infer)(inference&);                                       ///< shapes of the outputs
   void (*gradient)(graph_builder&, gradient_of&);                  ///< appends the backward nodes
   int (*fuse)(graph_builder&, fusion&);                            ///< merges; the node, or -1
+  void (*fold)(graph_builder&, folding&);                          ///< at inference, into weights
   long (*multiply_adds)(const graph&, const node_row&);
   kernel_choice (*choose)(const graph&, const node_row&);          ///< a kernel, run null: none
   /// This op fused behind a root: "convolution", ...
   epilogue (*as_epilogue)(std::string_view root, bool training);
-  bool has_gradient, has_fuse, has_multiply_adds, has_epilogue;
+  const op_info* at_inference;  ///< what the op becomes at inference, if that is another
+  bool has_gradient, has_fuse, has_fold, has_multiply_adds, has_epilogue, has_at_inference;
   int in_place;     ///< the input whose memory output 0 may take over, or -1
   bool view;        ///< output 0 is input 0 under another shape: nothing runs
-  bool training_only;  ///< at inference the op is its first input
+  int foldable;     ///< the input whose last axis a scale of the output's can be folded into, or -1
 };
 
 /// Appends rows to a graph.
@@ -47,6 +50,9 @@ class graph_builder {
   std::string_view layer_name{};
   bool training = false;  ///< the graph will be differentiated
   bool backward = false;  ///< rows belong to the backward program
+  bool reusing = false;   ///< scopes are opened again, and their variables are those there are
+  std::string_view until{};  ///< lowering ends at the end point of this name
+  int reached = -1;          ///< its value
 
   constexpr bool failed() const { return !g.failure.empty(); }
 
@@ -99,14 +105,20 @@ class graph_builder {
     return value;
   }
 
+  /// The variable of this scope with this leaf, or -1.
+  constexpr int variable_here(std::string_view leaf) const {
+    for (int i = g.variables.size() - 1; i >= 0; --i)
+      if (g.variables[i].scope == scope && g.variables[i].leaf == leaf) return i;
+    return -1;
+  }
+
   constexpr int add_variable(std::string_view leaf, const shape& dims, const variable_hooks* hooks,
                              bool trainable) {
     if (failed()) return -1;
+    if (reusing) return reused_variable(leaf, dims);
     if (g.variables.full()) return fail("needs more variables than its `needs` says");
-    // A layer's variables are neighbours, so its own are the last ones.
-    for (int i = g.variables.size() - 1; i >= 0 && g.variables[i].scope == scope; --i)
-      if (g.variables[i].leaf == leaf)
-        return fail("variable ", leaf, " already exists here: a scope is repeated");
+    if (variable_here(leaf) >= 0)
+      return fail("variable ", leaf, " already exists here: a scope is repeated");
     value_row row;
     row.dims = dims, row.where = storage::variable, row.index = g.variables.size();
     row.differentiable = trainable, row.scope = scope;
@@ -122,15 +134,57 @@ class graph_builder {
     return value;
   }
 
+  /// The value of a variable that is there already.
+  constexpr int reused_variable(std::string_view leaf, const shape& dims) {
+    const int found = variable_here(leaf);
+    if (found < 0) return fail("there is no variable ", leaf, " here to reuse");
+    const shape& there = g.variables[found].dims;
+    if (!(there == dims))
+      return fail("the reused variable ", leaf, " has shape ", there, ", but ", dims,
+                  " is needed here");
+    return g.variables[found].value;
+  }
+
+  /// Names the value of the open layer, by its scope's path. A reused layer's names its last value.
+  constexpr void add_end_point(int value, std::string_view collection) {
+    if (failed()) return;
+    int& row = g.scopes[scope].end_point;
+    if (row < 0) {
+      if (g.end_points.full()) return void(fail("needs more end points than its `needs` says"));
+      row = g.end_points.add({{}, scope, value, collection});
+    } else {
+      g.end_points[row].value = value, g.end_points[row].collection = collection;
+    }
+    if (!until.empty() && scope_path(g, scope).view() == until) reached = value;
+  }
+  /// Names a value by a key of its own.
+  constexpr void add_end_point(std::string_view key, int value) {
+    if (failed()) return;
+    if (g.end_points.full()) return void(fail("needs more end points than its `needs` says"));
+    g.end_points.add({key, scope, value, key});
+    if (key == until) reached = value;
+  }
+  /// Whether lowering is over: it failed, or it reached the end point it was to end at.
+  constexpr bool done() const { return failed() || reached >= 0; }
+
   /// Variables start on a cache line whatever the element type.
   static constexpr long aligned_end(long elements) { return (elements + 15) / 16 * 16; }
 
-  /// Appends a node; its shape rule appends the outputs. Returns the first output, or -1.
+  /// Appends a node over inputs[0] to inputs[count - 1]; its shape rule appends the outputs. Returns
+  /// the first output, or -1.
+  constexpr int add_node(const op_info& op, const int* inputs, int count, const attributes& a = {});
   constexpr int add_node(const op_info& op, std::initializer_list<int> inputs,
-                         const attributes& a = {});
+                         const attributes& a = {}) {
+    return add_node(op, inputs.begin(), static_cast<int>(inputs.size()), a);
+  }
 
   /// Gives an existing node one more output: a backward rule's need the forward pass must save.
   constexpr int add_output(int node, const value_row& row);
+
+  /// Makes `value` output 0 of a node, in place of another.
+  constexpr void replace_output(int node, int value) {
+    g.edges[g.nodes[node].first_output] = value;
+  }
 
   /// Turns a node into another op over other inputs; its outputs stay.
   constexpr void rewrite(int node, const op_info& op, std::initializer_list<int> inputs,
@@ -156,7 +210,10 @@ class graph_builder {
   constexpr int enter(std::string_view leaf, int suffix = -1) {
     const unsigned long long hash = scope_hash(leaf, suffix);
     const int found = find_scope(scope, hash);
-    if (found >= 0) return scope = found;
+    if (found >= 0) {
+      if (reusing) forget_reused(found);
+      return scope = found;
+    }
     if (g.scopes.full()) {
       fail("needs more scopes than its `needs` says");
       return scope;
@@ -174,10 +231,20 @@ class graph_builder {
   constexpr int enter_unique(std::string_view base) {
     const int first = find_scope(scope, scope_hash(base, -1));
     if (first < 0) return enter(base);
+    if (reusing) {
+      const int number = g.scopes[first].reused++;
+      return enter(base, number == 0 ? -1 : number);
+    }
     int suffix = g.scopes[first].copies + 1;
     while (find_scope(scope, scope_hash(base, suffix)) >= 0) ++suffix;
     g.scopes[first].copies = suffix;
     return enter(base, suffix);
+  }
+
+  /// A scope that is opened again reuses its default names from the first one on.
+  constexpr void forget_reused(int parent) {
+    for (int i = 0; i < g.scopes.size(); ++i)
+      if (g.scopes[i].parent == parent) g.scopes[i].reused = 0;
   }
 
   /// repeat and stack name the next scope to be opened `leaf_suffix`.
@@ -220,21 +287,28 @@ class inference {
     b.add_edge(b.add_value(row));
     ++node.outputs;
   }
+  /// Declares that the next output is the variable that input i is: the op changes it.
+  constexpr void out_variable(int i) {
+    if (b.failed()) return;
+    const value_row row = value(i);
+    b.add_edge(b.add_value(row));
+    ++node.outputs;
+  }
   template <class... Part>
   constexpr void fail(const Part&... part) {
     b.fail(part...);
   }
 };
 
-constexpr int graph_builder::add_node(const op_info& op, std::initializer_list<int> inputs,
+constexpr int graph_builder::add_node(const op_info& op, const int* inputs, int count,
                                       const attributes& a) {
   if (failed()) return -1;
   if (g.nodes.full()) return fail("needs more nodes than its `needs` says");
   node_row row;
   row.op = &op, row.a = a, row.scope = layer >= 0 ? layer : scope, row.backward = backward;
   row.first_input = g.edges.size();
-  row.inputs = static_cast<int>(inputs.size());
-  for (int i : inputs) add_edge(i);
+  row.inputs = count;
+  for (int i = 0; i < count; ++i) add_edge(inputs[i]);
   row.first_output = g.edges.size();
   inference rule(*this, row);
   op.infer(rule);
@@ -343,6 +417,17 @@ constexpr unsigned long long type_id() {
 }
 
 template <class Op, class Target>
+constexpr op_info make_op_info();
+
+}  // namespace detail
+
+/// One row an op and target.
+template <class Op, class Target>
+inline constexpr op_info op_info_of = detail::make_op_info<Op, Target>();
+
+namespace detail {
+
+template <class Op, class Target>
 constexpr op_info make_op_info() {
   op_info info{};
   info.id = type_id<Op>();
@@ -356,6 +441,10 @@ constexpr op_info make_op_info() {
     info.has_fuse = true, info.fuse = [](graph_builder& b, fusion& rule) {
       return Op::fuse(static_cast<builder<Target>&>(b), rule);
     };
+  if constexpr (requires(builder<Target>& b, folding& rule) { Op::fold(b, rule); })
+    info.has_fold = true, info.fold = [](graph_builder& b, folding& rule) {
+      Op::fold(static_cast<builder<Target>&>(b), rule);
+    };
   if constexpr (requires(const graph& g, const node_row& n) { Op::multiply_adds(g, n); })
     info.has_multiply_adds = true, info.multiply_adds = &Op::multiply_adds;
   if constexpr (!requires { Op::view; })
@@ -364,18 +453,17 @@ constexpr op_info make_op_info() {
     };
   if constexpr (requires { Op::template as_epilogue<Target>(std::string_view(), true); })
     info.has_epilogue = true, info.as_epilogue = &Op::template as_epilogue<Target>;
-  info.in_place = -1;
+  if constexpr (requires { typename Op::at_inference; })
+    info.has_at_inference = true,
+    info.at_inference = &op_info_of<typename Op::at_inference, Target>;
+  info.in_place = info.foldable = -1;
   if constexpr (requires { Op::in_place; }) info.in_place = Op::in_place;
   if constexpr (requires { Op::view; }) info.view = Op::view;
-  if constexpr (requires { Op::training_only; }) info.training_only = Op::training_only;
+  if constexpr (requires { Op::foldable; }) info.foldable = Op::foldable;
   return info;
 }
 
 }  // namespace detail
-
-/// One row an op and target.
-template <class Op, class Target>
-inline constexpr op_info op_info_of = detail::make_op_info<Op, Target>();
 
 /// A builder that turns op types into rows for one target.
 template <class Target>
@@ -387,6 +475,10 @@ class builder : public graph_builder {
   template <class Op>
   constexpr int add(std::initializer_list<int> inputs, const attributes& a = {}) {
     return this->add_node(op_info_of<Op, Target>, inputs, a);
+  }
+  template <class Op>
+  constexpr int add(const int* inputs, int count, const attributes& a = {}) {
+    return this->add_node(op_info_of<Op, Target>, inputs, count, a);
   }
   template <class Op>
   static constexpr const op_info& info() {

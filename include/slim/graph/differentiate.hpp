@@ -26,6 +26,16 @@ constexpr void add_total_loss(graph_builder& b, const differentiation_ops& ops) 
   g.total_loss = total;
 }
 
+/// Moves the nodes that change variables to the end, where everything that reads those has run.
+constexpr void append_updates(graph& g) {
+  for (int i = 0, nodes = g.nodes.size(); i < nodes; ++i) {
+    if (g.nodes[i].dead || !g.nodes[i].update) continue;
+    const node_row moved = g.nodes[i];
+    g.nodes[i].dead = true;
+    g.nodes.add(moved);
+  }
+}
+
 /// Appends the gradient of the total loss with respect to every trainable variable. Each value
 /// keeps a running gradient; a second arrival appends a sum, in reverse topological order, so
 /// the order of every sum is fixed. The last value of each variable becomes its gradient.
@@ -53,6 +63,7 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
     gradient_of rule(b, i, running.data(), *ops.sum);
     node.op->gradient(b, rule);
   }
+  append_updates(g);
   // A view has no memory of its own that could be a gradient's.
   scratch<bool> in_view(g.values.size());
   for (const node_row& n : g.nodes)
@@ -72,9 +83,9 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
 /// input, the sum of two, and one more, each with few edges.
 constexpr graph_counts differentiated(const graph& g) {
   graph_counts c = living(g);
-  int inputs = 0;
+  int inputs = 0;  // and one for each node that moves to the end
   for (const node_row& n : g.nodes)
-    if (!n.dead) inputs += n.inputs;
+    if (!n.dead) inputs += n.inputs + n.update;
   const int losses = g.losses.size() + g.regularizers.size();
   const int added = c.nodes + 2 * inputs + losses + g.variables.size() + 2;
   c.nodes += added;

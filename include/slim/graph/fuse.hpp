@@ -27,16 +27,16 @@ class consumers {
   }
 
   /// The only node that reads `value`, or -1 if the caller or several nodes do.
-  constexpr int only(int value) const { return count_[value] == 1 ? last_[value] : -1; }
+  constexpr int only(int value) const { return count_[value] == 1 ? last_[value] - 1 : -1; }
   constexpr void add(int value, int node) {
     ++count_[value];
-    last_[value] = node;
+    last_[value] = node + 1;
   }
-  constexpr void moved(int value, int node) { last_[value] = node; }
+  constexpr void moved(int value, int node) { last_[value] = node + 1; }
 
  private:
   scratch<int> count_;
-  scratch<int> last_;
+  scratch<int> last_;  // plus one; 0: the caller
 };
 
 /// Where a fuse rule works: the builder, the node it is about, and who reads what.

@@ -13,8 +13,9 @@ class kernel_call;
 /// What one element of a value is; `scalar` is the model's own type (float or double).
 enum class element : unsigned char { scalar, int32, byte };
 
-/// Where a value lives.
-enum class storage : unsigned char { buffer, input, variable, gradient };
+/// Where a value lives. `prepared` values follow from variables alone: they are computed when those
+/// have changed, not on every run.
+enum class storage : unsigned char { buffer, input, variable, gradient, prepared };
 
 /// Options of an op, as plain values; each op says which it reads.
 struct attributes {
@@ -55,6 +56,8 @@ struct node_row {
   int scope = -1;
   bool backward = false;
   bool dead = false;
+  bool update = false;   ///< changes a variable, after the backward pass (TF-Slim's UPDATE_OPS)
+  bool prepare = false;  ///< reads variables only: runs when they have changed
   kernel_choice kernel{};
 };
 
@@ -75,10 +78,18 @@ struct scope_row {
   int suffix = -1;
   bool layer = false;  ///< a layer lives here: a second one is refused
   unsigned long long hash = 0;
-  int next = -1;        ///< in the same bucket of the name table
-  int copies = 0;       ///< default names made from this one: leaf_1, leaf_2, ...
-  int end_point = -1;   ///< value
-  std::string_view collection{};  ///< outputs_collections of the layer here
+  int next = -1;       ///< in the same bucket of the name table
+  int copies = 0;      ///< default names made from this one: leaf_1, leaf_2, ...
+  int reused = 0;      ///< of those, the ones reused since the parent was opened again
+  int end_point = -1;  ///< row of the end point that the layer here is
+};
+
+/// A value with a name: a layer's output by its scope's path, or any value by a key of its own.
+struct end_point_row {
+  std::string_view key{};  ///< empty: the scope's path is the name
+  int scope = -1;
+  int value = -1;
+  std::string_view collection{};  ///< outputs_collections: those with one are listed
 };
 
 struct input_row {
@@ -117,15 +128,17 @@ class table {
 /// How many rows of each table a graph has, or may come to have.
 struct graph_counts {
   int nodes = 0, values = 0, edges = 0, variables = 0, scopes = 0, inputs = 0, losses = 0;
+  int end_points = 0, heads = 0;
 
   friend constexpr graph_counts operator+(graph_counts a, const graph_counts& b) {
     a.nodes += b.nodes, a.values += b.values, a.edges += b.edges, a.variables += b.variables;
     a.scopes += b.scopes, a.inputs += b.inputs, a.losses += b.losses;
+    a.end_points += b.end_points, a.heads += b.heads;
     return a;
   }
   friend constexpr graph_counts operator*(int n, graph_counts a) {
     a.nodes *= n, a.values *= n, a.edges *= n, a.variables *= n;
-    a.scopes *= n, a.inputs *= n, a.losses *= n;
+    a.scopes *= n, a.inputs *= n, a.losses *= n, a.end_points *= n, a.heads *= n;
     return a;
   }
 };
@@ -139,6 +152,8 @@ struct graph {
   table<scope_row> scopes;
   table<int> scope_buckets;  ///< by hash; only lowering opens scopes, so passes do not copy it
   table<input_row> inputs;
+  table<end_point_row> end_points;
+  table<int> heads;          ///< values: outputs of `heads`, each of which needs a loss
   table<int> losses;         ///< values: scalars, collection "losses"
   table<int> regularizers;   ///< values: scalars, collection "regularization_losses"
   int batch = 0;
@@ -156,7 +171,8 @@ struct graph {
   }
   constexpr graph_counts counts() const {
     return {nodes.size(),  values.size(), edges.size(), variables.size(),
-            scopes.size(), inputs.size(), losses.size() + regularizers.size()};
+            scopes.size(), inputs.size(), losses.size() + regularizers.size(),
+            end_points.size(), heads.size()};
   }
 };
 
@@ -172,6 +188,8 @@ struct graph_storage {
   scope_row scopes[room(C.scopes)]{};
   int scope_buckets[room(C.scopes)]{};
   input_row inputs[room(C.inputs)]{};
+  end_point_row end_points[room(C.end_points)]{};
+  int heads[room(C.heads)]{};
   int losses[room(C.losses)]{};
   int regularizers[room(C.losses)]{};
   graph_counts size{};
@@ -191,6 +209,8 @@ struct graph_storage {
     g.scopes = {self->scopes, size.scopes, C.scopes};
     g.scope_buckets = {self->scope_buckets, room(C.scopes), room(C.scopes)};
     g.inputs = {self->inputs, size.inputs, C.inputs};
+    g.end_points = {self->end_points, size.end_points, C.end_points};
+    g.heads = {self->heads, size.heads, C.heads};
     g.losses = {self->losses, size.losses, C.losses};
     g.regularizers = {self->regularizers, regularizer_count, C.losses};
     g.batch = batch, g.output = output, g.total_loss = total_loss, g.failure = failure;
@@ -245,20 +265,22 @@ constexpr graph_counts living(const graph& g) {
   return c;
 }
 
-/// Copies the nodes of `from` that are not dead, with their edges, and all values into `to`.
+/// Copies the nodes of `from` that are not dead, with their edges, and all values into `to`: first
+/// the nodes that prepare, then the others.
 constexpr void copy_living(const graph& from, graph& to) {
   to.output = from.output, to.total_loss = from.total_loss, to.failure = from.failure;
   if (from.losses.size() == 0) to.losses.shrink(0);
   if (from.regularizers.size() == 0) to.regularizers.shrink(0);
   for (const value_row& row : from.values) to.values.add(row);
-  for (const node_row& row : from.nodes) {
-    if (row.dead) continue;
-    node_row& copy = to.nodes[to.nodes.add(row)];
-    copy.first_input = to.edges.size();
-    for (int i = 0; i < row.inputs; ++i) to.edges.add(from.input(row, i));
-    copy.first_output = to.edges.size();
-    for (int i = 0; i < row.outputs; ++i) to.edges.add(from.output_of(row, i));
-  }
+  for (const bool prepare : {true, false})
+    for (const node_row& row : from.nodes) {
+      if (row.dead || row.prepare != prepare) continue;
+      node_row& copy = to.nodes[to.nodes.add(row)];
+      copy.first_input = to.edges.size();
+      for (int i = 0; i < row.inputs; ++i) to.edges.add(from.input(row, i));
+      copy.first_output = to.edges.size();
+      for (int i = 0; i < row.outputs; ++i) to.edges.add(from.output_of(row, i));
+    }
 }
 
 /// Writes the path of a scope, "vgg_16/conv1/conv1_1".
@@ -330,18 +352,30 @@ constexpr message no_variable(const graph& g, std::string_view name) {
   return nothing_named("variable", closest);
 }
 
+constexpr message end_point_name(const graph& g, const end_point_row& row) {
+  message m;
+  if (row.key.empty())
+    write_scope_path(g.scopes, row.scope, m);
+  else
+    m << row.key;
+  return m;
+}
+
 constexpr message no_end_point(const graph& g, std::string_view name) {
   closest_name closest{name};
-  for (int i = 0; i < g.scopes.size(); ++i)
-    if (g.scopes[i].end_point >= 0) closest.offer(scope_path(g, i));
+  for (const end_point_row& row : g.end_points) closest.offer(end_point_name(g, row));
   return nothing_named("end point", closest);
 }
 
-/// The value of the end point with this name, or -1.
+/// The value of the end point with this name, or -1. Of several with one key the last counts.
 constexpr int find_end_point(const graph& g, std::string_view name) {
-  for (int i = 0; i < g.scopes.size(); ++i)
-    if (g.scopes[i].end_point >= 0 && scope_path(g, i).view() == name)
-      return g.scopes[i].end_point;
+  for (int i = g.end_points.size() - 1; i >= 0; --i) {
+    const end_point_row& row = g.end_points[i];
+    // The leaf is compared first: composing every path would count in a constant expression.
+    if (row.key.empty() ? name.find(g.scopes[row.scope].leaf) == name.npos : row.key != name)
+      continue;
+    if (end_point_name(g, row).view() == name) return row.value;
+  }
   return -1;
 }
 

@@ -12,13 +12,15 @@ namespace slim {
 struct memory_plan {
   long bytes = 0;            ///< the peak: the arena's size
   long workspace_bytes = 0;  ///< of which the largest workspace
+  long prepared_bytes = 0;   ///< of the arena of prepared values
 };
 
 /// Where a value's memory is: its own, or that of the value it shares memory with.
 struct placement {
   storage where = storage::buffer;
   int index = -1;    ///< input or variable
-  long offset = -1;  ///< in bytes, of a buffer in the arena; -1: it is never written
+  long offset = -1;  ///< in bytes, into the arena (or that of prepared values); -1: never written
+  bool output = false;  ///< the network's output, which may lie in the caller's memory instead
 };
 
 /// Every buffer starts on a cache line.
@@ -213,8 +215,15 @@ constexpr memory_plan plan_memory(const graph& g, int scalar_bytes, placement* p
       holes.give(offset[r - 1] - 1, value_bytes(g.values[r - 1], scalar_bytes));
   }
   for (int v = 0; v < g.values.size(); ++v) {
+    if (g.values[v].where != storage::prepared || lives.birth(v) < 0) continue;
+    offset[v] = plan.prepared_bytes + 1;
+    plan.prepared_bytes += value_bytes(g.values[v], scalar_bytes);
+  }
+  const int output = g.output < 0 ? -1 : lives.root(g.output);
+  for (int v = 0; v < g.values.size(); ++v) {
     const int r = lives.root(v);
-    places[v] = {g.values[r].where, g.values[r].index, offset[r] - 1};
+    places[v] = {g.values[r].where, g.values[r].index, offset[r] - 1,
+                 r == output && g.values[r].where == storage::buffer};
   }
   plan.bytes = holes.end();
   return plan;

@@ -28,12 +28,15 @@ struct step_row {
   std::string_view op{}, kernel{};
   int scope = -1;
   bool backward = false;
+  bool update = false, prepare = false;
   long multiply_adds = 0;
 };
 
 /// What a program is besides its tables.
 struct program_facts {
   int batch = 0, output = -1, total_loss = -1;
+  int first_run = 0;     ///< steps before it prepare: they run when variables have changed
+  int first_update = 0;  ///< steps from it on change variables
   int scalar_bytes = 4;
   long variable_elements = 0;  ///< of the arena of variables, and of gradients
   memory_plan memory{};
@@ -47,6 +50,7 @@ struct program : program_facts {
   table<variable_row> variables;
   table<scope_row> scopes;
   table<input_row> inputs;
+  table<end_point_row> end_points;
   table<int> losses, regularizers;
 };
 
@@ -72,6 +76,7 @@ struct program_storage {
   variable_row variables[room(C.graph.variables)]{};
   scope_row scopes[room(C.graph.scopes)]{};
   input_row inputs[room(C.graph.inputs)]{};
+  end_point_row end_points[room(C.graph.end_points)]{};
   int losses[room(C.losses)]{};
   int regularizers[room(C.regularizers)]{};
   program_facts facts{};
@@ -88,6 +93,7 @@ struct program_storage {
     v.variables = {self->variables, size(C.graph.variables), C.graph.variables};
     v.scopes = {self->scopes, size(C.graph.scopes), C.graph.scopes};
     v.inputs = {self->inputs, size(C.graph.inputs), C.graph.inputs};
+    v.end_points = {self->end_points, size(C.graph.end_points), C.graph.end_points};
     v.losses = {self->losses, size(C.losses), C.losses};
     v.regularizers = {self->regularizers, size(C.regularizers), C.regularizers};
     return v;
@@ -119,13 +125,17 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
     s.first_input = n.first_input, s.inputs = n.inputs;
     s.first_output = n.first_output, s.outputs = n.outputs;
     s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope, s.backward = n.backward;
+    s.update = n.update, s.prepare = n.prepare;
     if (n.op->has_multiply_adds) s.multiply_adds = n.op->multiply_adds(g, n);
     p.steps.add(s);
+    if (n.prepare) p.first_run = p.steps.size();
+    if (!n.update) p.first_update = p.steps.size();
   }
   for (int e : g.edges) p.edges.add(e);
   for (const auto& row : g.variables) p.variables.add(row);
   for (const auto& row : g.scopes) p.scopes.add(row);
   for (const auto& row : g.inputs) p.inputs.add(row);
+  for (const auto& row : g.end_points) p.end_points.add(row);
   for (int loss : g.losses) p.losses.add(loss);
   for (int loss : g.regularizers) p.regularizers.add(loss);
   if (g.variables.size() > 0) {
@@ -149,6 +159,8 @@ struct tensor {
 /// What a run of a program works on.
 struct execution {
   std::byte* arena = nullptr;
+  std::byte* prepared = nullptr;
+  void* output = nullptr;  ///< the caller's memory for the output; null: it lies in the arena
   void* variables = nullptr;
   void* gradients = nullptr;
   const void* const* inputs = nullptr;
@@ -163,7 +175,10 @@ inline tensor tensor_at(const program& p, const execution& e, int value) {
   if (row.batched) t.dims.extents[0] = e.n;
   const auto variable_bytes = [&] { return p.variables[row.place.index].offset * p.scalar_bytes; };
   switch (row.place.where) {
-    case storage::buffer: t.data = e.arena + row.place.offset; break;
+    case storage::buffer:
+      t.data = row.place.output && e.output != nullptr ? e.output : e.arena + row.place.offset;
+      break;
+    case storage::prepared: t.data = e.prepared + row.place.offset; break;
     case storage::input: t.data = const_cast<void*>(e.inputs[row.place.index]); break;
     case storage::variable: t.data = static_cast<std::byte*>(e.variables) + variable_bytes(); break;
     case storage::gradient: t.data = static_cast<std::byte*>(e.gradients) + variable_bytes(); break;

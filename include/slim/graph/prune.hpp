@@ -7,18 +7,20 @@
 
 namespace slim {
 
-/// Ops that only act in training become views of their input; `view` is the op that is one.
-constexpr void drop_training_ops(graph& g, const op_info& view) {
+/// Ops that act otherwise at inference become what they are there: dropout a view of its input,
+/// batch norm the one that takes the moving averages.
+constexpr void turn_to_inference(graph& g) {
   for (int i = 0; i < g.nodes.size(); ++i) {
     node_row& n = g.nodes[i];
-    if (!n.op->training_only) continue;
-    n.op = &view;
+    if (!n.op->has_at_inference) continue;
+    n.op = n.op->at_inference;
     n.a.dims = g.output_shape(n, 0);
+    n.outputs = 1;
   }
 }
 
 /// Marks nodes dead that no root needs. Roots: the output, fetched values and, if `with_losses`,
-/// losses, their total and the gradients.
+/// losses, their total, the gradients and the updates of variables.
 constexpr void drop_unused(graph& g, bool with_losses) {
   if (!with_losses) {
     g.losses.shrink(0);
@@ -35,8 +37,8 @@ constexpr void drop_unused(graph& g, bool with_losses) {
   for (int i = g.nodes.size() - 1; i >= 0; --i) {
     node_row& n = g.nodes[i];
     if (n.dead) continue;
-    bool used = false;
-    for (int k = 0; k < n.outputs; ++k) used |= needed[g.output_of(n, k)];
+    bool used = n.update && with_losses;
+    for (int k = 0; k < n.outputs && !n.update; ++k) used |= needed[g.output_of(n, k)];
     n.dead = !used;
     if (!used) continue;
     for (int k = 0; k < n.inputs; ++k) needed[g.input(n, k)] = true;

@@ -22,6 +22,12 @@
 
 namespace slim {
 
+/// The options of one layer, with the scopes they came from: a layer inside it is given those.
+template <class Context, class List>
+struct resolved_options : List {
+  using context = Context;
+};
+
 template <class Tag, class... Own>
 struct layer {
   using own = option_list<Own...>;
@@ -31,14 +37,17 @@ struct layer {
     if constexpr (requires { Tag::needs; })
       return Tag::needs;
     else
-      return graph_counts{.nodes = 8, .values = 12, .edges = 32, .variables = 4, .scopes = 2,
-                          .losses = 4};
+      return graph_counts{.nodes = 12, .values = 20, .edges = 64, .variables = 7, .scopes = 3,
+                          .losses = 6, .end_points = 2};
   }();
 
   template <class Context, class B>
   static constexpr int lower(B& b, int x) {
-    using options = concatenate<typename Context::template options<Tag>, own>;
+    using options =
+        resolved_options<Context, concatenate<typename Context::template options<Tag>, own>>;
     if (b.failed()) return -1;
+    const bool outer_reusing = b.reusing;
+    b.reusing |= options::template get<"reuse">(reuse_variables{false}).value;
     opened_scope open(b, options::template get_text<"scope">(), Tag::default_scope);
     const int outer = b.layer;
     const std::string_view outer_name = b.layer_name;
@@ -47,7 +56,8 @@ struct layer {
     const int y = b.failed() ? -1 : checked<options>(b, x);
     b.layer = outer;
     b.layer_name = outer_name;
-    return y;
+    b.reusing = outer_reusing;
+    return b.reached >= 0 ? -1 : y;
   }
 
  private:
@@ -58,12 +68,12 @@ struct layer {
     constexpr std::string_view twice = repeated_slot(own::slots, own::size);
     if (!twice.empty()) return b.fail("the option ", twice, " is given twice");
     const int scope = b.scope;
-    if (b.g.scopes[scope].layer) return b.fail("a layer with this scope already exists");
+    if (b.g.scopes[scope].layer && !b.reusing)
+      return b.fail("a layer with this scope already exists");
     b.g.scopes[scope].layer = true;
     const int y = Tag::template build<Options>(b, x);
     if (b.failed()) return -1;
-    b.g.scopes[scope].end_point = y;
-    b.g.scopes[scope].collection = Options::template get_text<"outputs_collections">();
+    b.add_end_point(y, Options::template get_text<"outputs_collections">());
     return y;
   }
 };
@@ -74,6 +84,7 @@ constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, In
                               Regularizer, bool trainable) {
   using T = typename B::target_type::scalar;
   const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
+  if (b.reusing) return v;  // its regularizer counts once
   if constexpr (!is_none<decltype(Regularizer::value)>) {
     if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
       return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
@@ -94,14 +105,22 @@ constexpr int activate(B& b, int x) {
     return b.template add<op::activation<Activation>>({x});
 }
 
-/// The options that conv2d and fully_connected share: creates biases unless their initializer is
-/// none, adds them, and activates.
+/// What conv2d, fully_connected and their kin end in: the normalizer or else biases (unless their
+/// initializer is none), then the activation.
 template <class O, class B>
 constexpr int bias_and_activate(B& b, int y, int channels) {
   constexpr auto initializer = O::template get<"biases_initializer">(biases_initializer{zeros{}});
   constexpr auto regularizer = O::template get<"biases_regularizer">(biases_regularizer{none});
+  constexpr auto normalizer = O::template get<"normalizer_fn">(normalizer_fn{none});
+  constexpr auto params = O::template get<"normalizer_params">(normalizer_params{with<>{}});
   constexpr auto activation = O::template get<"activation_fn">(activation_fn{relu});
-  if constexpr (!is_none<decltype(initializer.value)>) {
+  if (b.failed()) return -1;
+  if constexpr (!is_none<decltype(normalizer.value)>) {
+    using tag = std::remove_cvref_t<decltype(normalizer.value)>;
+    using layer = typename std::remove_cvref_t<decltype(params.value)>::template layer<tag>;
+    y = layer::template lower<typename O::context>(b, y);
+    if (b.done()) return -1;
+  } else if constexpr (!is_none<decltype(initializer.value)>) {
     const int biases = create_variable(b, "biases", {channels}, constant<initializer.value>{},
                                        constant<regularizer.value>{},
                                        O::template get<"trainable">(trainable{true}).value);

@@ -35,8 +35,9 @@ struct spatial_squeeze {
     constexpr std::string_view of = own::template get_text<"scope">();
     if (of.empty() || b.failed()) return y;
     const int named = b.find_scope(b.scope, graph_builder::scope_hash(of, -1));
-    if (named < 0) return b.fail("spatial_squeeze: there is no scope ", of);
-    b.g.scopes[named].end_point = y;
+    const int row = named < 0 ? -1 : b.g.scopes[named].end_point;
+    if (row < 0) return b.fail("spatial_squeeze: there is no scope ", of);
+    b.g.end_points[row].value = y;
     return y;
   }
 };

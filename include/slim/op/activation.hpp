@@ -2,6 +2,7 @@
 // written in terms of the output y; an f with `gradient_from_input` takes x there instead.
 #pragma once
 
+#include "../graph/fuse.hpp"
 #include "elementwise.hpp"
 
 namespace slim {
@@ -15,6 +16,12 @@ template <class A>
 struct fused_convolution;
 template <class A>
 struct fused_matmul;
+template <class A>
+struct fused_batch_norm;
+template <class A>
+struct fused_scale_shift;
+template <class A>
+struct fused_add;
 template <class A>
 struct convolution_backward_data_activation;
 template <class A>
@@ -54,15 +61,52 @@ struct activation {
     g.give(0, b.template add<activation_backward<A>>({saved, g.incoming()}));
   }
 
-  /// Behind a contraction this is an epilogue, unless training needs the contraction's own output.
+  /// Behind a contraction, a batch norm or a sum this is an epilogue, unless training needs that
+  /// op's own output.
   template <class Target>
   static constexpr epilogue as_epilogue(std::string_view root, bool training) {
     if (training && gradient_from_input<function>) return {};
     if (root == "convolution") return {true, &op_info_of<fused_convolution<A>, Target>};
     if (root == "matmul") return {true, &op_info_of<fused_matmul<A>, Target>};
+    if (root == "batch_norm") return {true, &op_info_of<fused_batch_norm<A>, Target>};
+    if (root == "scale_shift") return {true, &op_info_of<fused_scale_shift<A>, Target>};
+    if (root == "add") return {true, &op_info_of<fused_add<A>, Target>};
     return {};
   }
 };
+
+/// (a, b) -> f(a + b), of equal shapes.
+template <class A>
+struct fused_add {
+  static constexpr std::string_view name = "add+activation";
+  static constexpr int in_place = 0;
+
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    const int dy = b.template add<activation_backward<A>>({g.out(), g.incoming()});
+    for (int i = 0; i < 2; ++i)
+      if (g.wanted(i)) g.give(i, dy);
+  }
+};
+
+/// Fuses an op with the activation that alone reads its output 0; the other outputs stay.
+template <class B>
+constexpr int fuse_activation(B& b, fusion& f, std::string_view root) {
+  const int user = f.next(f.node);
+  if (user < 0 || !b.g.nodes[user].op->has_epilogue) return -1;
+  const epilogue with = b.g.nodes[user].op->as_epilogue(root, b.training);
+  if (!with.found) return -1;
+  b.g.nodes[f.node].op = with.op;
+  b.replace_output(f.node, b.g.output_of(b.g.nodes[user], 0));
+  b.g.nodes[user].dead = true;
+  return f.node;
+}
+
+template <class B>
+constexpr int add::fuse(B& b, fusion& f) {
+  return fuse_activation(b, f, name);
+}
 
 }  // namespace op
 }  // namespace slim

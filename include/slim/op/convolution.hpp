@@ -182,6 +182,7 @@ struct fused_convolution {
 /// (x, w) -> the convolution, with a.win the window.
 struct convolution {
   static constexpr std::string_view name = "convolution";
+  static constexpr int foldable = 1;
 
   static constexpr void infer(inference& s) {
     const shape &x = s.in(0), &w = s.in(1);

@@ -17,7 +17,7 @@ struct dropout_backward {
 struct dropout {
   static constexpr std::string_view name = "dropout";
   static constexpr int in_place = 0;
-  static constexpr bool training_only = true;
+  using at_inference = reshape;  // to its own shape
 
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
   template <class B>

@@ -20,7 +20,8 @@ struct add {
   static constexpr int in_place = 0;
 
   static constexpr void infer(inference& s) {
-    if (!(s.in(0) == s.in(1))) return s.fail("cannot add ", s.in(0), " and ", s.in(1));
+    if (!(s.in(0) == s.in(1)))
+      return s.fail("cannot add ", s.in(0), " and ", s.in(1), ": their shapes must be equal");
     s.out(s.in(0), s.batched(0));
   }
   template <class B>
@@ -28,6 +29,8 @@ struct add {
     for (int i = 0; i < 2; ++i)
       if (g.wanted(i)) g.give(i, g.incoming());
   }
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f);  // with an activation: see activation.hpp
 };
 
 /// a -> a, in memory of its own.

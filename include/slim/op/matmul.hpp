@@ -60,6 +60,7 @@ struct fused_matmul {
 /// (x [..., c], w [c, k]) -> x w [..., k].
 struct matmul {
   static constexpr std::string_view name = "matmul";
+  static constexpr int foldable = 1;
 
   static constexpr void infer(inference& s) {
     const shape &x = s.in(0), &w = s.in(1);

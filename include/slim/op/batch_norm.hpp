@@ -1,0 +1,212 @@
+// Batch normalisation (Ioffe and Szegedy, ICML 2015) over all axes but the last. In training by the
+// batch's own statistics, at inference by their moving averages; there it is a scale and a shift,
+// which fold into the contraction before it.
+#pragma once
+
+#include "../graph/fold.hpp"
+#include "../graph/fuse.hpp"
+#include "activation.hpp"
+#include "bias_add.hpp"
+
+namespace slim::op {
+
+/// Which of the optional inputs a batch norm has, as bits of attributes::integer.
+struct batch_norm_parts {
+  static constexpr int gamma = 1, beta = 2, bias = 4;
+};
+
+namespace detail {
+
+/// Optional inputs follow the fixed ones in the order gamma, beta, bias: the place of `part`, or -1.
+constexpr int optional_input(const attributes& a, int fixed, int part) {
+  if ((a.integer & part) == 0) return -1;
+  int at = fixed;
+  for (int before = 1; before < part; before *= 2) at += (a.integer & before) != 0;
+  return at;
+}
+
+/// Inputs: x [..., c], mean [c], variance [c][, gamma [c]][, beta [c]].
+constexpr void infer_batch_norm(inference& s) {
+  if (s.in(0).rank < 2) return s.fail("needs a rank of 2 or more, not ", s.in(0));
+  const shape channels{s.in(0).back()};
+  for (int i = 1; i < s.inputs(); ++i)
+    if (!(s.in(i) == channels))
+      return s.fail("statistics ", s.in(i), " do not fit the channels of ", s.in(0));
+  s.out(s.in(0), s.batched(0));
+}
+
+/// Gives the gradients of x, gamma and beta: the outputs of Backward over x, dy, mean, variance and
+/// gamma.
+template <class Backward, class B>
+constexpr void give_batch_norm_gradients(B& b, gradient_of& g, int dy, int mean, int variance) {
+  const int gamma = optional_input(g.node.a, 3, batch_norm_parts::gamma);
+  const int beta = optional_input(g.node.a, 3, batch_norm_parts::beta);
+  attributes a = g.node.a;
+  a.integer &= batch_norm_parts::gamma;
+  const int inputs[] = {g.in(0), dy, mean, variance, gamma < 0 ? -1 : g.in(gamma)};
+  const int dx = b.template add<Backward>(inputs, gamma < 0 ? 4 : 5, a);
+  if (b.failed()) return;
+  const node_row& backward = b.g.nodes[b.g.nodes.size() - 1];
+  const int dgamma = b.g.output_of(backward, 1), dbeta = b.g.output_of(backward, 2);
+  if (g.wanted(0)) g.give(0, dx);
+  if (gamma >= 0 && g.wanted(gamma)) g.give(gamma, dgamma);
+  if (beta >= 0 && g.wanted(beta)) g.give(beta, dbeta);
+}
+
+constexpr void infer_batch_norm_backward(inference& s) {
+  s.out(s.in(0), s.batched(0));
+  s.out(s.in(2), false);
+  s.out(s.in(2), false);
+}
+
+}  // namespace detail
+
+// ---- inference ---------------------------------------------------------------------------------
+
+/// (variance [c][, gamma [c]]) -> gamma / sqrt(variance + a.number) [c].
+struct batch_norm_scale {
+  static constexpr std::string_view name = "batch_norm_scale";
+  static constexpr void infer(inference& s) { s.out(s.in(0), false); }
+};
+
+/// (mean [c], scale [c][, beta [c]][, bias [c]]) -> beta + (bias - mean) * scale [c].
+struct batch_norm_shift {
+  static constexpr std::string_view name = "batch_norm_shift";
+  static constexpr void infer(inference& s) { s.out(s.in(0), false); }
+};
+
+/// (w [..., c], scale [c]) -> w * scale; for a depthwise filter c is the product of its last two.
+struct scale_columns {
+  static constexpr std::string_view name = "scale_columns";
+  static constexpr void infer(inference& s) { s.out(s.in(0), false); }
+};
+
+/// (x [..., c], scale [c], shift [c]) -> activation(x * scale + shift).
+template <class A>
+struct fused_scale_shift {
+  static constexpr std::string_view name = "scale_shift+activation";
+  static constexpr int in_place = 0;
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+};
+
+/// (x [..., c], scale [c], shift [c]) -> x * scale + shift.
+struct scale_shift {
+  static constexpr std::string_view name = "scale_shift";
+  static constexpr int in_place = 0;
+  static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f) {
+    return fuse_activation(b, f, name);
+  }
+};
+
+/// (x, dy, mean, variance[, gamma]) -> dx, dgamma, dbeta, with the statistics held constant.
+struct batch_norm_inference_backward {
+  static constexpr std::string_view name = "batch_norm_inference_backward";
+  static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
+};
+
+/// (x [..., c], mean, variance[, gamma][, beta], each [c]) -> (x - mean) / sqrt(variance +
+/// a.number) * gamma + beta.
+struct batch_norm_inference {
+  static constexpr std::string_view name = "batch_norm_inference";
+  using parts = batch_norm_parts;
+
+  static constexpr void infer(inference& s) { detail::infer_batch_norm(s); }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    detail::give_batch_norm_gradients<batch_norm_inference_backward>(b, g, g.incoming(), g.in(1),
+                                                                     g.in(2));
+  }
+
+  /// Becomes the bias of the contraction before it, whose weights take the scale; or else a scale
+  /// and a shift. Both follow from variables, so they are computed only when those change.
+  template <class B>
+  static constexpr void fold(B& b, folding& f) {
+    const node_row n = b.g.nodes[f.node];
+    attributes a = n.a;
+    const int gamma = detail::optional_input(a, 3, parts::gamma);
+    const int beta = detail::optional_input(a, 3, parts::beta);
+    const int x = b.g.input(n, 0), mean = b.g.input(n, 1), variance = b.g.input(n, 2);
+    attributes of_scale;
+    of_scale.number = a.number, of_scale.integer = a.integer & parts::gamma;
+    const int scale_of[] = {variance, gamma < 0 ? -1 : b.g.input(n, gamma)};
+    const int scale = b.template add<batch_norm_scale>(scale_of, gamma < 0 ? 1 : 2, of_scale);
+
+    const int adding = f.producer(x, B::template info<bias_add>());
+    const int contraction = f.foldable(adding < 0 ? x : b.g.input(b.g.nodes[adding], 0));
+    const int bias = contraction < 0 || adding < 0 ? -1 : b.g.input(b.g.nodes[adding], 1);
+    attributes of_shift;
+    of_shift.integer = (a.integer & parts::beta) | (bias < 0 ? 0 : parts::bias);
+    int shift_of[4] = {mean, scale}, inputs = 2;
+    if (beta >= 0) shift_of[inputs++] = b.g.input(n, beta);
+    if (bias >= 0) shift_of[inputs++] = bias;
+    const int shift = b.template add<batch_norm_shift>(shift_of, inputs, of_shift);
+    if (b.failed()) return;
+
+    if (contraction < 0) {
+      b.rewrite(f.node, B::template info<scale_shift>(), {x, scale, shift}, {});
+      return;
+    }
+    node_row& c = b.g.nodes[contraction];
+    const int weights = c.first_input + c.op->foldable;
+    const int scaled = b.template add<scale_columns>({b.g.edges[weights], scale});
+    if (b.failed()) return;
+    b.g.edges[weights] = scaled;
+    if (adding >= 0) b.g.nodes[adding].dead = true;
+    const int sum = b.g.output_of(b.g.nodes[contraction], 0);
+    b.rewrite(f.node, B::template info<bias_add>(), {sum, shift}, {});
+  }
+};
+
+// ---- training ----------------------------------------------------------------------------------
+
+/// (moving [c], batch [c]) -> moving - (moving - batch) * (1 - a.number), into moving itself. With
+/// a.integer 1 `batch` is a variance of a.dims[0] elements an example, and its unbiased estimate is
+/// taken: times count / max(count - 1, 1).
+struct update_moving_average {
+  static constexpr std::string_view name = "update_moving_average";
+  static constexpr void infer(inference& s) { s.out_variable(0); }
+};
+
+/// (x, dy, mean, variance[, gamma]) -> dx, dgamma, dbeta, through the statistics.
+struct batch_norm_backward {
+  static constexpr std::string_view name = "batch_norm_backward";
+  static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
+};
+
+/// batch_norm with the activation behind it.
+template <class A>
+struct fused_batch_norm {
+  static constexpr std::string_view name = "batch_norm+activation";
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    const int dy = b.template add<activation_backward<A>>({g.out(), g.incoming()});
+    detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.out(1), g.out(2));
+  }
+};
+
+/// (x [..., c], moving mean, moving variance[, gamma][, beta], each [c]) -> (x - mean) /
+/// sqrt(variance + a.number) * gamma + beta; mean [c] and variance [c] of the batch, the latter
+/// biased. The moving averages are there for what it becomes at inference.
+struct batch_norm {
+  static constexpr std::string_view name = "batch_norm";
+  using at_inference = batch_norm_inference;
+
+  static constexpr void infer(inference& s) {
+    detail::infer_batch_norm(s);
+    s.out(shape{s.in(0).back()}, false);
+    s.out(shape{s.in(0).back()}, false);
+  }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    detail::give_batch_norm_gradients<batch_norm_backward>(b, g, g.incoming(), g.out(1), g.out(2));
+  }
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f) {
+    return fuse_activation(b, f, name);
+  }
+};
+
+}  // namespace slim::op
