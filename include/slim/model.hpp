@@ -160,6 +160,9 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   /// layers with outputs_collections that are fetched (fetch_all: every one).
   std::vector<named_tensor<const T>> end_points() const { return runner_.end_points(); }
 
+  /// The output of the last forward or backward.
+  tensor_view<const T> output() const { return runner_.output(); }
+
   T total_loss() const { return runner_.total_loss(); }
   std::span<const T> losses() const { return runner_.losses(); }
   std::span<const T> regularization_losses() const { return runner_.regularization_losses(); }

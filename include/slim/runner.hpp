@@ -198,6 +198,7 @@ class runner {
     const tensor t = tensor_at(*last_, execution_, v);
     return {t.as<const T>(), t.dims};
   }
+  tensor_view<const T> output() const { return value(last_->output); }
   /// The layers with outputs_collections whose values are fetched, as the last run wrote them.
   std::vector<named_tensor<const T>> end_points() const {
     std::vector<named_tensor<const T>> all;

@@ -235,7 +235,8 @@ struct kernel_of<op::update_moving_average, T, backend::eigen> {
     const long c = call.out().dims.count();
     const long count = long{call.n()} * call.a().dims.count();
     const T unbiased = call.a().integer == 0 ? T(1) : T(count) / T(std::max(count - 1, 1L));
-    const T pull = T(1) - static_cast<T>(static_cast<float>(call.a().number));
+    // TensorFlow holds 1 - decay in float32, whatever the variable's type.
+    const T pull = static_cast<T>(static_cast<float>(1.0 - call.a().number));
     const auto batch = row(call.in(1).as<const T>(), 0, c);
     auto moving = row(call.out().as<T>(), 0, c);
     moving.device(on_this_thread) =

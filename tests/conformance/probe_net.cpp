@@ -2,6 +2,7 @@
 //   NET         its name, in slim::nets and in TF-Slim
 //   ARG_SCOPE   its arg_scope
 //   IMAGE_SIZE  its default
+//   BATCH_NORM  1 if batch statistics tell its training from its inference
 #include <slim/checkpoint.hpp>
 #include <slim/slim.hpp>
 
@@ -14,11 +15,17 @@ using namespace slim;
 
 constexpr int batch = 4, size = IMAGE_SIZE;
 
-/// The network in TF-Slim's own arg_scope, without dropout, and what it is trained on.
-template <class T, class Backend, class... More>
-using trainer =
-    model<nets::ARG_SCOPE<nets::NET<dropout_keep_prob{1.0}>>, input<batch, size, size, 3>,
-          labels<batch>, sparse_softmax_cross_entropy<>, scalar<T>, Backend, More...>;
+/// The network in TF-Slim's own arg_scope, without dropout; logits [n, classes] whatever its own.
+template <bool Training>
+using network_type =
+    sequence<nets::ARG_SCOPE<nets::NET<num_classes{1000}, dropout_keep_prob{1.0},
+                                       is_training{Training}>>,
+             flatten<>>;
+
+/// The network and what it is trained on.
+template <bool Training, class T, class Backend, class... More>
+using trainer = model<network_type<Training>, input<batch, size, size, 3>, labels<batch>,
+                      sparse_softmax_cross_entropy<>, scalar<T>, Backend, More...>;
 
 template <class Model, class T>
 struct run {
@@ -38,25 +45,46 @@ struct run {
   std::vector<T> images;
 };
 
-template <class T, class Backend>
-void answers_of(const request& q) {
-  run<trainer<T, Backend, fetch_all>, T> r(q);
-  if (q.labels.empty())
-    r.m.forward(r.images);
-  else
-    r.m.backward(r.images, q.labels);
-  const auto end_points = r.m.end_points();
-  r.write("logits", end_points.back().values);
-  for (const auto& e : end_points) r.write("end_points/" + e.name, e.values);
-  if (!q.labels.empty()) {
-    r.write("loss", r.m.losses()[0]);
-    r.write("regularization_loss", r.m.total_loss() - r.m.losses()[0]);
-    r.write("total_loss", r.m.total_loss());
-    for (int v = 0; v < decltype(r.m)::variable_count; ++v) {
-      const auto g = r.m.gradient(v);
-      r.write("gradients/" + r.m.variable_name(v), {g.data, g.dims});
-    }
+template <class Run>
+void write_losses(Run& r) {
+  r.write("loss", r.m.losses()[0]);
+  r.write("regularization_loss", r.m.total_loss() - r.m.losses()[0]);
+  r.write("total_loss", r.m.total_loss());
+  for (int v = 0; v < decltype(r.m)::variable_count; ++v) {
+    if (!r.m.trainable(v)) continue;
+    const auto g = r.m.gradient(v);
+    r.write("gradients/" + r.m.variable_name(v), {g.data, g.dims});
   }
+}
+
+/// The moving averages after one update.
+template <class Run>
+void write_updated(Run& r) {
+  r.m.run_update_ops();
+  for (int v = 0; v < decltype(r.m)::variable_count; ++v) {
+    if (r.m.trainable(v)) continue;
+    const auto moved = r.m.variable(v);
+    r.write("updated/" + r.m.variable_name(v), {moved.data, moved.dims});
+  }
+}
+
+/// Without batch statistics a pass of training and one of inference are one type, compiled once.
+template <bool Training>
+constexpr bool distinct = Training && BATCH_NORM;
+
+/// With batch statistics there is only the training pass, which wants labels, whatever they are.
+template <bool Training, class T, class Backend>
+void answers_of(const request& q) {
+  run<trainer<distinct<Training>, T, Backend, fetch_all>, T> r(q);
+  const bool labelled = !q.labels.empty();
+  if (labelled || distinct<Training>)
+    r.m.backward(r.images, labelled ? q.labels : std::vector<int>(q.image_dims[0]));
+  else
+    r.m.forward(r.images);
+  r.write("logits", r.m.output());
+  for (const auto& e : r.m.end_points()) r.write("end_points/" + e.name, e.values);
+  if (labelled) write_losses(r);
+  if (labelled && Training) write_updated(r);
   r.writer.finish();
 }
 
@@ -74,7 +102,7 @@ void update(Model& m, const request& q) {
 
 template <class T, class Backend>
 void steps_of(const request& q) {
-  run<trainer<T, Backend>, T> r(q);
+  run<trainer<distinct<true>, T, Backend>, T> r(q);
   std::vector<T> losses;
   for (int i = 0; i < q.steps; ++i) {
     losses.push_back(r.m.backward(r.images, q.labels));
@@ -85,9 +113,13 @@ void steps_of(const request& q) {
   r.writer.finish();
 }
 
+template <class T, class Backend>
+void answers_on(const request& q) {
+  q.training ? answers_of<true, T, Backend>(q) : answers_of<false, T, Backend>(q);
+}
 template <class T>
 void answers_in(const request& q) {
-  q.backend == "eigen" ? answers_of<T, backend::eigen>(q) : answers_of<T, backend::cpu>(q);
+  q.backend == "eigen" ? answers_on<T, backend::eigen>(q) : answers_on<T, backend::cpu>(q);
 }
 template <class T>
 void steps_in(const request& q) {
