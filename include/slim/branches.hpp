@@ -97,8 +97,8 @@ struct apply {
   }
 };
 
-/// from<"unet/down1/conv1_2">: an earlier end point, an input or a variable instead of x. An end
-/// point's name may leave out the scopes that are open here.
+/// from<"unet/down1/conv1_2">: an earlier end point, an input or a variable instead of x. The name
+/// may leave out the scopes that are open here.
 template <text Name>
 struct from {
   static constexpr std::string_view name = "from";
@@ -121,7 +121,16 @@ struct from {
       if (const int value = find_end_point(b.g, path.view()); value >= 0) return value;
     }
     if (const int input = find_input(b.g, wanted); input >= 0) return b.g.inputs[input].value;
-    const int variable = find_variable(b.g, wanted);
+    return find_value_of_variable(b, wanted);
+  }
+
+ private:
+  static constexpr int find_value_of_variable(const graph_builder& b, std::string_view wanted) {
+    int variable = find_variable(b.g, wanted);
+    for (int open = b.scope; open >= 0 && variable < 0; open = b.g.scopes[open].parent) {
+      message path = scope_path(b.g, open);
+      variable = find_variable(b.g, (path << "/" << wanted).view());
+    }
     return variable < 0 ? -1 : b.g.variables[variable].value;
   }
 };

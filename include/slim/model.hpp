@@ -70,13 +70,19 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
                                typename target_type::scalar>,
                 "a model computes in float or double");
   using facts = network_facts<target_type, Net, Part...>;
+
+ public:
   using lowering = typename facts::lowering;
+
+ private:
   static_assert(detail::said(lowering::explanation));  // a wrong network is refused here, once
   using T = typename target_type::scalar;
   using inference = detail::compiled<target_type, lowering, false>;
   using training = detail::compiled<target_type, lowering, true>;
 
  public:
+  using element_type = T;
+
   /// Whether there is a loss to differentiate.
   static constexpr bool trains = lowering::refused || facts::lowered().losses.size() > 0;
 
@@ -110,10 +116,16 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     return runner_.backward({input_data<T>(inputs)...});
   }
 
-  /// The output of n examples, written to memory of the caller's: a span of exactly its elements.
-  template <class... Input>
-  void forward_into(std::span<T> output, const Input&... inputs) {
-    runner_.forward({input_data<T>(inputs)...}, output.data(), static_cast<long>(output.size()));
+  /// The output of n examples, written to memory of the caller's without a copy: a span, vector or
+  /// row-major map of exactly its elements. A fetched value that shares the output's memory stays
+  /// readable as long as that memory is there.
+  template <class Output, class... Input>
+    requires detail::elements_of<Output, T>
+  void forward_into(Output&& output, const Input&... inputs) {
+    static_assert(!detail::column_major<std::remove_cvref_t<Output>>,
+                  "the memory of an output must be row-major");
+    T* const data = output.data();
+    runner_.forward({input_data<T>(inputs)...}, data, static_cast<long>(output.size()));
   }
 
   /// Moves the moving averages of batch norm by the statistics of the last backward: TF-Slim's
@@ -126,6 +138,7 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     static_assert(trains, "update: the model has no loss among its parts");
     runner_.run_update_ops();
     optimizer.update(runner_);
+    ++global_step_;
   }
 
   /// The seed of dropout and the step its masks are drawn for.
@@ -145,7 +158,14 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   tensor_view<T> variable(int i) { return runner_.variable(i); }
   tensor_view<T> gradient(int i) { return runner_.gradient(i); }
   std::string variable_name(int i) const { return runner_.name_of(i); }
-  bool trainable(int i) const { return runner_.trainable(i); }
+  bool trainable(int i) const { return (collections(i) & trainable_variables) != 0; }
+  /// The collections a variable is in: bits of `collection`, and the name of one of the user's.
+  unsigned collections(int i) const { return runner_.row(i).collections; }
+  std::string_view collection_name(int i) const { return runner_.row(i).collection; }
+
+  /// Updates made, by any optimizer: TF-Slim's global step.
+  long global_step() const { return global_step_; }
+  void set_global_step(long step) { global_step_ = step; }
 
   /// What the last forward or backward wrote at a fetched end point.
   template <text Name>
@@ -182,6 +202,7 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   }
 
   runner<T> runner_;
+  long global_step_ = 0;
 };
 
 /// TF-Slim's names for what a backward pass leaves behind.

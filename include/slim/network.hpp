@@ -16,6 +16,7 @@
 #include "layers/max_pool2d.hpp"
 #include "layers/softmax.hpp"
 #include "layers/spatial_squeeze.hpp"
+#include "layers/variable.hpp"
 #include "losses.hpp"
 #include <utility>
 

@@ -126,6 +126,23 @@ struct outputs_collections {
 template <std::size_t N>
 outputs_collections(const char (&)[N]) -> outputs_collections<N>;
 
+/// A collection of the user's that a layer's variables join, besides TensorFlow's own.
+template <std::size_t N>
+struct variables_collections {
+  static constexpr std::string_view slot = "variables_collections";
+  char value[N];
+};
+template <std::size_t N>
+variables_collections(const char (&)[N]) -> variables_collections<N>;
+/// Where a variable is to live, in TensorFlow's words: "/cpu:0". A fact that is kept, not acted on.
+template <std::size_t N>
+struct device {
+  static constexpr std::string_view slot = "device";
+  char value[N];
+};
+template <std::size_t N>
+device(const char (&)[N]) -> device<N>;
+
 /// The slot an option fills. An option that cannot say so itself specialises this; what is no
 /// option fills a slot that no op has.
 template <class Option>

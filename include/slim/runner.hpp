@@ -21,26 +21,6 @@ struct input_error : error {
   using error::error;
 };
 
-/// Data the caller lends to a model for one call.
-template <class T>
-class input_data {
- public:
-  input_data(std::span<const T> data) : data_(data.data()), count_(data.size()) {}
-  input_data(const std::vector<T>& data) : input_data(std::span<const T>(data)) {}
-  input_data(std::span<const int> data)
-      : data_(data.data()), count_(data.size()), type_(element::int32) {}
-  input_data(const std::vector<int>& data) : input_data(std::span<const int>(data)) {}
-
-  const void* data() const { return data_; }
-  long count() const { return static_cast<long>(count_); }
-  element type() const { return type_; }
-
- private:
-  const void* data_;
-  std::size_t count_;
-  element type_ = element::scalar;
-};
-
 /// Elements in memory that belongs to a model, with their shape.
 template <class T>
 struct tensor_view {
@@ -51,6 +31,68 @@ struct tensor_view {
   T* begin() const { return data; }
   T* end() const { return data + dims.count(); }
   T& operator[](long i) const { return data[i]; }
+};
+
+namespace detail {
+
+/// Whether a container of Eigen's, or one like it, keeps its elements in another order than a row-
+/// major tensor of its extents.
+template <class Container>
+constexpr bool column_major = [] {
+  if constexpr (requires { Container::NumIndices, Container::Layout; })
+    return Container::NumIndices > 1 && Container::Layout == 0;  // Eigen's tensors
+  else if constexpr (requires { Container::IsRowMajor, Container::IsVectorAtCompileTime; })
+    return !Container::IsRowMajor && !Container::IsVectorAtCompileTime;  // and its matrices
+  else
+    return false;
+}();
+
+/// A container of Ts in one piece: a span, vector, array, map or tensor.
+template <class Container, class T>
+concept elements_of = requires(const Container& c) {
+  { c.data() } -> std::convertible_to<const T*>;
+  { c.size() } -> std::convertible_to<std::size_t>;
+};
+
+}  // namespace detail
+
+/// Data the caller lends to a model for one call, without a copy: anything with data() and size(),
+/// such as a span, a vector or a row-major map or tensor of Eigen's, or a tensor_view, whose shape
+/// is checked, too.
+template <class T>
+class input_data {
+ public:
+  template <detail::elements_of<T> Container>
+  input_data(const Container& c)
+      : data_(static_cast<const T*>(c.data())), count_(static_cast<std::size_t>(c.size())) {
+    static_assert(!detail::column_major<Container>,
+                  "an input must be row-major: use Eigen::RowMajor maps");
+  }
+  template <detail::elements_of<int> Container>
+  input_data(const Container& c)
+      : data_(static_cast<const int*>(c.data())), count_(static_cast<std::size_t>(c.size())),
+        type_(element::int32) {}
+  input_data(const tensor_view<const T>& view)
+      : data_(view.data), count_(static_cast<std::size_t>(view.dims.count())), dims_(view.dims) {}
+  input_data(const tensor_view<T>& view) : input_data(tensor_view<const T>{view.data, view.dims}) {}
+  input_data(const tensor_view<const int>& view)
+      : data_(view.data), count_(static_cast<std::size_t>(view.dims.count())),
+        type_(element::int32), dims_(view.dims) {}
+
+  const void* data() const { return data_; }
+  long count() const { return static_cast<long>(count_); }
+  element type() const { return type_; }
+  /// Whether these are examples of an input of this shape, as far as their own shape is known.
+  bool fits(const shape& batch) const {
+    return dims_.rank == 0 || (dims_.rank == batch.rank && dims_.with(0, batch[0]) == batch);
+  }
+  const shape& dims() const { return dims_; }
+
+ private:
+  const void* data_;
+  std::size_t count_;
+  element type_ = element::scalar;
+  shape dims_{};  // of rank 0 if it is not known
 };
 
 /// The same by name.
@@ -113,9 +155,7 @@ class runner {
   }
   tensor_view<T> gradient(int v) { return at(gradients_, v); }
   std::string name_of(int v) const {
-    const variable_row& row = inference_.variables[v];
-    const std::string path = path_of(row.scope);
-    return (path.empty() ? path : path + "/") + std::string(row.leaf);
+    return std::string(variable_name(inference_, inference_.variables[v]).view());
   }
   /// All variables, or gradients, as one flat range.
   std::span<T> flat_variables() {
@@ -124,7 +164,7 @@ class runner {
   }
   /// What was derived from the variables no longer holds.
   void variables_changed() { is_prepared_ = false; }
-  bool trainable(int v) const { return inference_.variables[v].trainable; }
+  const variable_row& row(int v) const { return inference_.variables[v]; }
   std::span<T> flat_gradients() { return flat(gradients_); }
 
   /// The variables an optimizer may change, neighbours taken together.
@@ -283,6 +323,11 @@ class runner {
     if (data.type() != row.type)
       throw input_error(name + " must hold " +
                         (row.type == element::int32 ? "ints" : "numbers of the model's type"));
+    if (!data.fits(row.dims)) {
+      message said;
+      said << name << " has shape " << data.dims() << ", but " << row.dims << " is needed";
+      throw input_error(std::string(said.view()));
+    }
     const long each = row.dims.count() / row.dims[0];
     if (data.count() == 0 || data.count() % each != 0)
       throw input_error(name + ": " + std::to_string(data.count()) +

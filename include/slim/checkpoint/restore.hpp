@@ -5,7 +5,7 @@
 #include <functional>
 #include <map>
 
-#include "../runner.hpp"
+#include "../variables.hpp"
 #include "checkpoint_reader.hpp"
 #include "checkpoint_writer.hpp"
 
@@ -61,24 +61,6 @@ class variable_map {
 
   std::vector<entry> entries_;
 };
-
-/// The variables of a model, in its own order.
-template <class Model>
-auto get_model_variables(Model& m) {
-  using T = std::remove_reference_t<decltype(m.variable(0)[0])>;
-  std::vector<named_tensor<T>> all;
-  for (int v = 0; v < Model::variable_count; ++v)
-    all.push_back({m.variable_name(v), m.variable(v)});
-  return all;
-}
-
-/// Their names.
-template <class Model>
-std::vector<std::string> variable_names(const Model& m) {
-  std::vector<std::string> names;
-  for (int v = 0; v < Model::variable_count; ++v) names.push_back(m.variable_name(v));
-  return names;
-}
 
 inline stored_shape stored_shape_of(const shape& s) { return {s.extents, s.extents + s.rank}; }
 
@@ -158,7 +140,7 @@ template <class Model>
 restore_report restore(Model& m, const tensor_reader& reader, const variable_map& map,
                        const restore_options& options = {}) {
   restore_report report;
-  auto plan = detail::plan_restore(get_model_variables(m), reader, map, options, report);
+  auto plan = detail::plan_restore(get_variables(m), reader, map, options, report);
   detail::verify_all(plan, reader, m.device());
   detail::copy_all(plan, m.device());
   return report;
@@ -204,7 +186,7 @@ std::function<restore_report(Model&)> assign_from_checkpoint_fn(const std::strin
 /// Saver does, byte for byte. Throws checkpoint_error.
 template <class Model>
 void save_checkpoint(Model& m, const std::string& prefix) {
-  auto variables = get_model_variables(m);
+  auto variables = get_variables(m);
   std::sort(variables.begin(), variables.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
   checkpoint_writer writer(prefix);

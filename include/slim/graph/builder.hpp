@@ -51,6 +51,8 @@ class graph_builder {
   bool training = false;  ///< the graph will be differentiated
   bool backward = false;  ///< rows belong to the backward program
   bool reusing = false;   ///< scopes are opened again, and their variables are those there are
+  unsigned char collections = global_variables | model_variables;  ///< of variables made here
+  std::string_view variables_collection{}, device{};               ///< of those, too
   std::string_view until{};  ///< lowering ends at the end point of this name
   int reached = -1;          ///< its value
 
@@ -126,6 +128,8 @@ class graph_builder {
     variable_row v;
     v.scope = scope, v.leaf = leaf, v.dims = dims, v.trainable = trainable;
     v.value = value, v.hooks = hooks;
+    v.collections = static_cast<unsigned char>(collections | (trainable ? trainable_variables : 0));
+    v.collection = variables_collection, v.device = device;
     if (g.variables.size() > 0) {
       const variable_row& last = g.variables[g.variables.size() - 1];
       v.offset = aligned_end(last.offset + last.dims.count());

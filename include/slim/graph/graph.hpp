@@ -61,6 +61,14 @@ struct node_row {
   kernel_choice kernel{};
 };
 
+/// TensorFlow's collections of variables, as bits.
+enum collection : unsigned char {
+  global_variables = 1,  ///< saved; everything but local variables
+  model_variables = 2,
+  local_variables = 4,
+  trainable_variables = 8,
+};
+
 struct variable_row {
   int scope = -1;
   std::string_view leaf{};
@@ -68,6 +76,10 @@ struct variable_row {
   bool trainable = true;
   int value = -1;
   const variable_hooks* hooks = nullptr;
+  unsigned char collections = global_variables;
+  std::string_view collection{};   ///< one more, of the user's: variables_collections
+  std::string_view regularizer{};  ///< its name
+  std::string_view device{};       ///< as it was asked for
   long offset = 0;  ///< in elements, into the arena of variables (and of gradients)
 };
 
@@ -301,15 +313,20 @@ constexpr message scope_path(const graph& g, int scope) {
   return m;
 }
 
+/// The full name of a variable, "vgg_16/conv1/conv1_1/weights". Graph: a graph or a program.
+template <class Graph>
+constexpr message variable_name(const Graph& g, const variable_row& v) {
+  message name;
+  write_scope_path(g.scopes, v.scope, name);
+  if (!name.empty()) name << "/";
+  return name << v.leaf;
+}
+
 /// The variable with this full name, or -1.
 constexpr int find_variable(const graph& g, std::string_view name) {
-  for (int i = 0; i < g.variables.size(); ++i) {
-    const variable_row& v = g.variables[i];
-    if (!name.ends_with(v.leaf)) continue;
-    message path = scope_path(g, v.scope);
-    if (!path.empty()) path << "/";
-    if ((path << v.leaf).view() == name) return i;
-  }
+  for (int i = 0; i < g.variables.size(); ++i)
+    if (name.ends_with(g.variables[i].leaf) && variable_name(g, g.variables[i]).view() == name)
+      return i;
   return -1;
 }
 
@@ -344,11 +361,7 @@ constexpr message nothing_named(std::string_view kind, const closest_name& close
 
 constexpr message no_variable(const graph& g, std::string_view name) {
   closest_name closest{name};
-  for (const variable_row& v : g.variables) {
-    message path = scope_path(g, v.scope);
-    if (!path.empty()) path << "/";
-    closest.offer(path << v.leaf);
-  }
+  for (const variable_row& v : g.variables) closest.offer(variable_name(g, v));
   return nothing_named("variable", closest);
 }
 

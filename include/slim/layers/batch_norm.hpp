@@ -93,7 +93,7 @@ struct batch_norm {
       "trainable",         "fused",
       "beta_initializer",  "gamma_initializer",
       "beta_regularizer",  "gamma_regularizer",
-      "reuse",             "moving_mean_initializer",
+      "reuse", "variables_collections",             "moving_mean_initializer",
       "outputs_collections", "moving_variance_initializer"};
   template <auto... Argument>
   using layer = slim::batch_norm<Argument...>;

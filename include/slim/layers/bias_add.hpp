@@ -30,7 +30,7 @@ struct bias_add {
   static constexpr std::string_view function = "bias_add";
   static constexpr std::string_view default_scope = "BiasAdd";
   static constexpr std::string_view options[] = {"activation_fn", "initializer", "regularizer",
-                                                 "trainable", "reuse", "outputs_collections"};
+                                                 "trainable", "reuse", "variables_collections", "outputs_collections"};
   template <auto... Argument>
   using layer = slim::bias_add<Argument...>;
 

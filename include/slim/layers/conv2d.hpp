@@ -22,7 +22,7 @@ struct conv2d {
       "num_outputs",         "kernel_size",        "stride",        "padding",
       "rate",                "activation_fn",      "trainable",     "weights_initializer",
       "weights_regularizer", "biases_initializer", "biases_regularizer",
-      "normalizer_fn",      "normalizer_params", "reuse", "outputs_collections"};
+      "normalizer_fn",      "normalizer_params", "reuse", "variables_collections", "outputs_collections"};
   template <auto... Argument>
   using layer = slim::conv2d<Argument...>;
 

@@ -18,7 +18,7 @@ struct fully_connected {
   static constexpr std::string_view default_scope = "fully_connected";
   static constexpr std::string_view options[] = {
       "num_outputs",        "activation_fn",      "trainable",          "weights_initializer",
-      "biases_initializer", "biases_regularizer", "weights_regularizer", "normalizer_fn",      "normalizer_params", "reuse", "outputs_collections"};
+      "biases_initializer", "biases_regularizer", "weights_regularizer", "normalizer_fn",      "normalizer_params", "reuse", "variables_collections", "outputs_collections"};
   template <auto... Argument>
   using layer = slim::fully_connected<Argument...>;
 

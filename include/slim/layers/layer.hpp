@@ -47,6 +47,8 @@ struct layer {
         resolved_options<Context, concatenate<typename Context::template options<Tag>, own>>;
     if (b.failed()) return -1;
     const bool outer_reusing = b.reusing;
+    const std::string_view outer_collection = b.variables_collection;
+    b.variables_collection = options::template get_text<"variables_collections">();
     b.reusing |= options::template get<"reuse">(reuse_variables{false}).value;
     opened_scope open(b, options::template get_text<"scope">(), Tag::default_scope);
     const int outer = b.layer;
@@ -57,6 +59,7 @@ struct layer {
     b.layer = outer;
     b.layer_name = outer_name;
     b.reusing = outer_reusing;
+    b.variables_collection = outer_collection;
     return b.reached >= 0 ? -1 : y;
   }
 
@@ -90,7 +93,9 @@ constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, In
       return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
     if (Regularizer::value.active() && !b.failed()) {
       const int penalty = b.template add<op::regularizer<Regularizer>>({v});
-      if (!b.failed()) b.g.regularizers.add(penalty);
+      if (b.failed()) return -1;
+      b.g.regularizers.add(penalty);
+      b.g.variables[b.g.values[v].index].regularizer = Regularizer::value.name;
     }
   }
   return v;
