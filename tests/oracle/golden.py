@@ -129,6 +129,8 @@ def tensorflow():
     sys.modules["tf_keras.legacy_tf_layers.normalization"] = importlib.import_module(
         "tf_keras.src.legacy_tf_layers.normalization")
     import tf_slim as slim
+    # TF-Slim's fused batch norm of rank 2 asks for this, which TensorFlow 2.15 has elsewhere.
+    slim.layers.utils.ops.Tensor = tf.Tensor
     return tf, slim
 
 

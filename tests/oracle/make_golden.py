@@ -2,7 +2,7 @@
 """Writes tests/data/: answers of the real TF-Slim (tf_slim 1.1 on TensorFlow 2.15, graph mode).
 
   make_golden.py                    regenerates every file of tests/data
-  make_golden.py --only layers,vgg  some of: layers optimizers names vgg images
+  make_golden.py --only layers,vgg  some of: layers optimizers names vgg images batch_norm
   make_golden.py --out DIR          writes elsewhere
   make_golden.py --check            regenerates elsewhere and compares with tests/data; exit 1 where
                                     an answer moved
@@ -19,6 +19,7 @@ import tempfile
 
 import numpy as np
 
+import batch_norm_golden
 from golden import (DATA, MARGIN, Record, activation, digest, extents, gradients_into, hashes,
                     kink_margin, pool_margin, quantised, read_records, tensorflow, uniform,
                     write_records)
@@ -538,7 +539,7 @@ def check(folder):
 
 
 MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names,
-          "images": make_images, "vgg": make_vgg}
+          "images": make_images, "vgg": make_vgg, "batch_norm": batch_norm_golden.make}
 
 
 def main():
