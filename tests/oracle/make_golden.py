@@ -11,6 +11,7 @@ README.md, beside this file, says what the files hold and how inputs follow from
 """
 import argparse
 import importlib
+import inspect
 import itertools
 import os
 import subprocess
@@ -316,18 +317,23 @@ def make_optimizers(folder):
 NETS = {"alexnet_v2": ("alexnet", "alexnet_v2_arg_scope", 224),
         "vgg_a": ("vgg", "vgg_arg_scope", 224), "vgg_16": ("vgg", "vgg_arg_scope", 224),
         "vgg_19": ("vgg", "vgg_arg_scope", 224),
-        "overfeat": ("overfeat", "overfeat_arg_scope", 231)}
+        "overfeat": ("overfeat", "overfeat_arg_scope", 231),
+        "inception_v1": ("inception_v1", "inception_v1_arg_scope", 224),
+        **{f"resnet_v1_{depth}": ("resnet_v1", "resnet_arg_scope", 224)
+           for depth in (50, 101, 152, 200)}}
 
 
 def build_net(tf, net, batch, training, dtype, classes=1000):
     import tf_slim as slim
     module, scope, size = NETS[net]
     nets = importlib.import_module("tf_slim.nets." + module)
+    network = getattr(nets, net)
+    takes = inspect.signature(network).parameters
+    dropout = {"dropout_keep_prob": 1.0} if "dropout_keep_prob" in takes else {}
     tf.compat.v1.reset_default_graph()
     images = tf.compat.v1.placeholder(dtype, (batch, size, size, 3))
     with slim.arg_scope(getattr(nets, scope)()):
-        logits, end_points = getattr(nets, net)(images, num_classes=classes, is_training=training,
-                                                dropout_keep_prob=1.0)
+        logits, end_points = network(images, num_classes=classes, is_training=training, **dropout)
     return images, logits, end_points
 
 
@@ -346,18 +352,31 @@ def initializer(tf, v):
     return {"initializer": name[tuple(sorted(numbers))], **numbers}
 
 
+def parameters(variables):
+    return sum(int(np.prod(v.shape.as_list())) for v in variables)
+
+
+def names_of(tf, slim, net):
+    """A net's variables and end points, and how many there are."""
+    _, _, end_points = build_net(tf, net, 2, False, "float32")
+    variables, trained = slim.get_model_variables(), slim.get_trainable_variables()
+    names = {v.op.name for v in trained}
+    for v in variables:
+        yield Record("variable", {
+            "net": net, "name": v.op.name, "shape": extents(v.shape.as_list()),
+            "trainable": int(v.op.name in names), **initializer(tf, v)})
+    for key, t in end_points.items():
+        yield Record("end_point", {"net": net, "name": key, "shape": extents(t.shape.as_list())})
+    yield Record("net", {
+        "net": net, "variables": len(variables), "end_points": len(end_points),
+        "trainable_variables": len(trained), "model_parameters": parameters(variables),
+        "trainable_parameters": parameters(trained),
+        "regularization_losses": len(tf.compat.v1.losses.get_regularization_losses())})
+
+
 def make_names(folder):
     tf, slim = tensorflow()
-    records = []
-    for net in NETS:
-        _, logits, end_points = build_net(tf, net, 2, False, "float32")
-        for v in slim.get_model_variables():
-            records.append(Record("variable", {"net": net, "name": v.op.name,
-                                               "shape": extents(v.shape.as_list()),
-                                               **initializer(tf, v)}))
-        for key, t in end_points.items():
-            records.append(Record("end_point", {"net": net, "name": key,
-                                                "shape": extents(t.shape.as_list())}))
+    records = [r for net in NETS for r in names_of(tf, slim, net)]
     write_records(os.path.join(folder, "net_names.bin"), records)
 
 
