@@ -163,3 +163,56 @@ def gradients_into(tf, record, session, feed, y, wanted):
     values = session.run([y] + grads, feed)
     for name, value in zip(["y"] + list(wanted), values):
         record.store(name, value)
+
+
+# ---- networks --------------------------------------------------------------------------------------
+
+def variable_value(v):
+    """The value of one variable, float32: He-scaled uniform weights, small biases."""
+    shape = v.shape.as_list()
+    scale = np.float32(np.sqrt(6.0 / np.prod(shape[:-1]))) if len(shape) > 1 else np.float32(0.1)
+    return uniform(v.op.name, shape).astype("float32") * scale
+
+
+def initializer(tf, v):
+    """What a variable starts from, as its graph says: an initializer's name and its numbers."""
+    value = tf.get_static_value(v.initial_value)
+    if value is not None:
+        assert np.all(value == value.flat[0]), v
+        return {"initializer": "constant", "value": value.flat[0]}
+    numbers = {}
+    for op in v.graph.get_operations():
+        if op.type == "Const" and op.name.startswith(v.op.name + "/Initializer/"):
+            numbers[op.name.rsplit("/", 1)[1]] = tf.get_static_value(op.outputs[0])
+    numbers.pop("shape")
+    name = {("max", "min"): "uniform", ("mean", "stddev"): "truncated_normal"}
+    return {"initializer": name[tuple(sorted(numbers))], **numbers}
+
+
+def parameters(variables):
+    return sum(int(np.prod(v.shape.as_list())) for v in variables)
+
+
+def name_records(tf, slim, net, end_points):
+    """The variables and end points of the net in the graph, and how many there are."""
+    variables, trained = slim.get_model_variables(), slim.get_trainable_variables()
+    names = {v.op.name for v in trained}
+    for v in variables:
+        yield Record("variable", {
+            "net": net, "name": v.op.name, "shape": extents(v.shape.as_list()),
+            "trainable": int(v.op.name in names), **initializer(tf, v)})
+    for key, t in end_points.items():
+        yield Record("end_point", {"net": net, "name": key, "shape": extents(t.shape.as_list())})
+    yield Record("net", {
+        "net": net, "variables": len(variables), "end_points": len(end_points),
+        "trainable_variables": len(trained), "model_parameters": parameters(variables),
+        "trainable_parameters": parameters(trained),
+        "regularization_losses": len(tf.compat.v1.losses.get_regularization_losses())})
+
+
+def graph_margin(session, feed):
+    """The smallest distance of a rectifier or a 2x2 pool of the graph from its kink."""
+    margins = {"Relu": lambda v: kink_margin(v, "relu"), "MaxPool": pool_margin}
+    ops = [o for o in session.graph.get_operations() if o.type in margins]
+    values = session.run([o.inputs[0] for o in ops], feed)
+    return min((margins[o.type](v) for o, v in zip(ops, values)), default=np.inf)

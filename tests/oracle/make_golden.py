@@ -2,7 +2,8 @@
 """Writes tests/data/: answers of the real TF-Slim (tf_slim 1.1 on TensorFlow 2.15, graph mode).
 
   make_golden.py                    regenerates every file of tests/data
-  make_golden.py --only layers,vgg  some of: layers optimizers names vgg images batch_norm
+  make_golden.py --only layers,vgg  some of: layers optimizers names images vgg batch_norm
+                                    small_nets graphs
   make_golden.py --out DIR          writes elsewhere
   make_golden.py --check            regenerates elsewhere and compares with tests/data; exit 1 where
                                     an answer moved
@@ -21,9 +22,11 @@ import tempfile
 import numpy as np
 
 import batch_norm_golden
+import graphs_golden
+import small_nets_golden
 from golden import (DATA, MARGIN, Record, activation, digest, extents, gradients_into, hashes,
-                    kink_margin, pool_margin, quantised, read_records, tensorflow, uniform,
-                    write_records)
+                    kink_margin, name_records, pool_margin, quantised, read_records, tensorflow,
+                    uniform, variable_value, write_records)
 
 
 # ---- layers.bin ---------------------------------------------------------------------------------
@@ -337,54 +340,13 @@ def build_net(tf, net, batch, training, dtype, classes=1000):
     return images, logits, end_points
 
 
-def initializer(tf, v):
-    """What a variable starts from, as its graph says: an initializer's name and its numbers."""
-    value = tf.get_static_value(v.initial_value)
-    if value is not None:
-        assert np.all(value == value.flat[0]), v
-        return {"initializer": "constant", "value": value.flat[0]}
-    numbers = {}
-    for op in v.graph.get_operations():
-        if op.type == "Const" and op.name.startswith(v.op.name + "/Initializer/"):
-            numbers[op.name.rsplit("/", 1)[1]] = tf.get_static_value(op.outputs[0])
-    numbers.pop("shape")
-    name = {("max", "min"): "uniform", ("mean", "stddev"): "truncated_normal"}
-    return {"initializer": name[tuple(sorted(numbers))], **numbers}
-
-
-def parameters(variables):
-    return sum(int(np.prod(v.shape.as_list())) for v in variables)
-
-
-def names_of(tf, slim, net):
-    """A net's variables and end points, and how many there are."""
-    _, _, end_points = build_net(tf, net, 2, False, "float32")
-    variables, trained = slim.get_model_variables(), slim.get_trainable_variables()
-    names = {v.op.name for v in trained}
-    for v in variables:
-        yield Record("variable", {
-            "net": net, "name": v.op.name, "shape": extents(v.shape.as_list()),
-            "trainable": int(v.op.name in names), **initializer(tf, v)})
-    for key, t in end_points.items():
-        yield Record("end_point", {"net": net, "name": key, "shape": extents(t.shape.as_list())})
-    yield Record("net", {
-        "net": net, "variables": len(variables), "end_points": len(end_points),
-        "trainable_variables": len(trained), "model_parameters": parameters(variables),
-        "trainable_parameters": parameters(trained),
-        "regularization_losses": len(tf.compat.v1.losses.get_regularization_losses())})
-
-
 def make_names(folder):
     tf, slim = tensorflow()
-    records = [r for net in NETS for r in names_of(tf, slim, net)]
+    records = []
+    for net in NETS:
+        _, _, end_points = build_net(tf, net, 2, False, "float32")
+        records += name_records(tf, slim, net, end_points)
     write_records(os.path.join(folder, "net_names.bin"), records)
-
-
-def vgg_weights(v):
-    """The value of one variable, float32: He-scaled uniform weights, small biases."""
-    shape = v.shape.as_list()
-    scale = np.float32(np.sqrt(6.0 / np.prod(shape[:-1]))) if len(shape) > 1 else np.float32(0.1)
-    return uniform(v.op.name, shape).astype("float32") * scale
 
 
 def vgg_run(tf, slim, precision, training, labels=(7, 423)):
@@ -403,7 +365,7 @@ def vgg_run(tf, slim, precision, training, labels=(7, 423)):
         out.update({f"gradients/{v.op.name}": g for v, g in zip(variables, grads)})
     with tf.compat.v1.Session() as s:
         for v in slim.get_model_variables():
-            v.load(vgg_weights(v).astype(dtype), s)
+            v.load(variable_value(v).astype(dtype), s)
         x = uniform("images", images.shape.as_list()).astype(dtype)
         values = s.run(out, {images: x})
         if precision == "float64" and not training:
@@ -558,7 +520,8 @@ def check(folder):
 
 
 MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names,
-          "images": make_images, "vgg": make_vgg, "batch_norm": batch_norm_golden.make}
+          "images": make_images, "vgg": make_vgg, "batch_norm": batch_norm_golden.make,
+          "small_nets": small_nets_golden.make, "graphs": graphs_golden.make}
 
 
 def main():
