@@ -167,11 +167,11 @@ def gradients_into(tf, record, session, feed, y, wanted):
 
 # ---- networks --------------------------------------------------------------------------------------
 
-def variable_value(v):
+def variable_value(v, prefix=""):
     """The value of one variable, float32: He-scaled uniform weights, small biases."""
     shape = v.shape.as_list()
     scale = np.float32(np.sqrt(6.0 / np.prod(shape[:-1]))) if len(shape) > 1 else np.float32(0.1)
-    return uniform(v.op.name, shape).astype("float32") * scale
+    return uniform(prefix + v.op.name, shape).astype("float32") * scale
 
 
 def initializer(tf, v):
@@ -213,6 +213,7 @@ def name_records(tf, slim, net, end_points):
 def graph_margin(session, feed):
     """The smallest distance of a rectifier or a 2x2 pool of the graph from its kink."""
     margins = {"Relu": lambda v: kink_margin(v, "relu"), "MaxPool": pool_margin}
-    ops = [o for o in session.graph.get_operations() if o.type in margins]
+    ops = [o for o in session.graph.get_operations() if o.type in margins
+           and (o.type == "Relu" or o.get_attr("ksize") == [1, 2, 2, 1])]
     values = session.run([o.inputs[0] for o in ops], feed)
     return min((margins[o.type](v) for o, v in zip(ops, values)), default=np.inf)
