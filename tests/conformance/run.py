@@ -5,8 +5,8 @@
 
 TensorFlow lives in a virtual environment, which is made (in DIR) when it is not there; where it
 can't be made the exit status is 77, "skipped". --quick is the part that fits continuous
-integration: one network in full, another in float32. README.md, beside this file, says what is
-compared, and how close it must be.
+integration: one network in full, another in float32, two with batch norm in double. README.md,
+beside this file, says what is compared, and how close it must be.
 """
 import argparse
 import glob
@@ -21,7 +21,7 @@ from typing import NamedTuple
 HERE = os.path.dirname(os.path.abspath(__file__))
 ORACLE = os.path.join(HERE, "oracle.py")
 SKIPPED = 77
-QUICK = ("alexnet_v2", "vgg_a")
+QUICK = ("alexnet_v2", "vgg_a", "inception_v1", "resnet_v1_50")
 # In float32 an activation within rounding of a kink may fall on the other side, which moves single
 # gradients by 1e-3, here as in TensorFlow, but not on the same images. What is short on some images
 # is tried on others; a fault would be short on all.
@@ -97,12 +97,19 @@ RATES = {"sgd": 0.01, "momentum": 0.01, "adam": 0.001, "rmsprop": 0.0001, "adagr
          "adadelta": 0.1, "ftrl": 0.01}
 
 
-def steps_case(optimizer, batch, v1):
-    options = ("--steps", "3", "--optimizer", optimizer, "--learning-rate", str(RATES[optimizer]))
+def steps_case(optimizer, batch, v1, rate=None):
+    options = ("--steps", "3", "--optimizer", optimizer,
+               "--learning-rate", str(rate or RATES[optimizer]))
     return Case(f"3 steps of {optimizer}", "steps", options, batch, v1)
 
 
+def has_batch_norm(net):
+    return net.startswith(("inception", "resnet"))
+
+
 def cases_of(net, quick):
+    if has_batch_norm(net):
+        return batch_norm_cases(net, quick)
     small = not net.startswith("vgg_1")
     cases = [Case("inference", "answers", batch=4 if small else 2, labels=False),
              Case("inference with a loss", "answers", batch=3 if small else 1),
@@ -117,9 +124,30 @@ def cases_of(net, quick):
     return cases
 
 
+def batch_norm_cases(net, quick):
+    """Never one image in training: its statistics make every answer ill-conditioned.
+
+    With labels, training also compares updated/<moving average>.
+    """
+    inference = Case("inference", "answers", batch=2, labels=False)
+    training = Case("training", "answers", ("--train",), 2)
+    if quick:
+        return [inference, training]
+    training = training._replace(v1=True)
+    if net.endswith(("_101", "_152", "_200")):  # as resnet_v1_50, only longer
+        return [inference._replace(labels=True), training]
+    # At 0.01 three steps of resnet_v1_50 enlarge one rounding of float32 (1e-7) to 4e-2 of its
+    # weights, at 0.0001 to 1e-9.
+    rate = 0.0001 if net.startswith("resnet") else None
+    return [inference, Case("inference with a loss", "answers", batch=3),
+            Case("batch statistics", "answers", ("--train",), 3, labels=False), training,
+            steps_case("sgd", 3, v1=True, rate=rate), steps_case("momentum", 2, False, rate)]
+
+
 def variants_of(net, quick):
     if quick:
-        return [DOUBLE, FAST] if net == IN_FULL else [FAST]
+        return ([DOUBLE_FAST] if has_batch_norm(net) else
+                [DOUBLE, FAST] if net == IN_FULL else [FAST])
     return [DOUBLE, FAST, EIGEN] + ([DOUBLE_FAST] if net == IN_FULL else [])
 
 

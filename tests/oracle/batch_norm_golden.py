@@ -60,7 +60,7 @@ def check_moving(record, x, answers):
     for name, statistic in (("moving_mean", np.mean(x, 0)), ("moving_variance", variance)):
         tolerance = 1e-12 if a["precision"] == "float64" else 1e-6
         want = expected_moving(record, name, statistic)
-        assert np.allclose(answers[name], want, tolerance, tolerance), (a, name, answers[name], want)
+        assert np.allclose(answers[name], want, tolerance, tolerance), (a, name, want)
 
 
 def tensors_of(tf, record, x, y, variables):

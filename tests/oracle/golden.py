@@ -165,7 +165,7 @@ def gradients_into(tf, record, session, feed, y, wanted):
         record.store(name, value)
 
 
-# ---- networks --------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------------------
 
 def variable_value(v, prefix=""):
     """The value of one variable, float32: He-scaled uniform weights, small biases."""
