@@ -277,22 +277,20 @@ constexpr graph_counts living(const graph& g) {
   return c;
 }
 
-/// Copies the nodes of `from` that are not dead, with their edges, and all values into `to`: first
-/// the nodes that prepare, then the others.
+/// Copies the nodes of `from` that are not dead, with their edges, and all values into `to`.
 constexpr void copy_living(const graph& from, graph& to) {
   to.output = from.output, to.total_loss = from.total_loss, to.failure = from.failure;
   if (from.losses.size() == 0) to.losses.shrink(0);
   if (from.regularizers.size() == 0) to.regularizers.shrink(0);
   for (const value_row& row : from.values) to.values.add(row);
-  for (const bool prepare : {true, false})
-    for (const node_row& row : from.nodes) {
-      if (row.dead || row.prepare != prepare) continue;
-      node_row& copy = to.nodes[to.nodes.add(row)];
-      copy.first_input = to.edges.size();
-      for (int i = 0; i < row.inputs; ++i) to.edges.add(from.input(row, i));
-      copy.first_output = to.edges.size();
-      for (int i = 0; i < row.outputs; ++i) to.edges.add(from.output_of(row, i));
-    }
+  for (const node_row& row : from.nodes) {
+    if (row.dead) continue;
+    node_row& copy = to.nodes[to.nodes.add(row)];
+    copy.first_input = to.edges.size();
+    for (int i = 0; i < row.inputs; ++i) to.edges.add(from.input(row, i));
+    copy.first_output = to.edges.size();
+    for (int i = 0; i < row.outputs; ++i) to.edges.add(from.output_of(row, i));
+  }
 }
 
 /// Writes the path of a scope, "vgg_16/conv1/conv1_1".

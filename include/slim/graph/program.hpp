@@ -108,6 +108,17 @@ struct plan_storage {
   memory_plan memory{};
 };
 
+constexpr step_row step_of(const graph& g, const node_row& n, long workspace) {
+  step_row s;
+  s.run = n.kernel.run, s.a = n.a, s.workspace = workspace;
+  s.first_input = n.first_input, s.inputs = n.inputs;
+  s.first_output = n.first_output, s.outputs = n.outputs;
+  s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope;
+  s.backward = n.backward, s.update = n.update, s.prepare = n.prepare;
+  if (n.op->has_multiply_adds) s.multiply_adds = n.op->multiply_adds(g, n);
+  return s;
+}
+
 /// Writes the program of a graph whose kernels are chosen and whose memory is planned into `p`.
 constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan& memory,
                             const placement* places, const long* workspaces, program& p) {
@@ -117,19 +128,15 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
   for (int v = 0; v < g.values.size(); ++v)
     p.tensors.add({g.values[v].dims, g.values[v].type, g.values[v].batched, g.values[v].fetched,
                    places[v]});
-  for (int i = 0; i < g.nodes.size(); ++i) {
-    const node_row& n = g.nodes[i];
-    if (n.dead || n.op->view) continue;
-    step_row s;
-    s.run = n.kernel.run, s.a = n.a, s.workspace = workspaces[i];
-    s.first_input = n.first_input, s.inputs = n.inputs;
-    s.first_output = n.first_output, s.outputs = n.outputs;
-    s.op = n.op->name, s.kernel = n.kernel.name, s.scope = n.scope, s.backward = n.backward;
-    s.update = n.update, s.prepare = n.prepare;
-    if (n.op->has_multiply_adds) s.multiply_adds = n.op->multiply_adds(g, n);
-    p.steps.add(s);
-    if (n.prepare) p.first_run = p.steps.size();
-    if (!n.update) p.first_update = p.steps.size();
+  // Folding appends nodes that prepare behind their readers; as steps they come first.
+  for (const bool prepare : {true, false}) {
+    for (int i = 0; i < g.nodes.size(); ++i) {
+      const node_row& n = g.nodes[i];
+      if (n.dead || n.op->view || n.prepare != prepare) continue;
+      p.steps.add(step_of(g, n, workspaces[i]));
+      if (!n.update) p.first_update = p.steps.size();
+    }
+    if (prepare) p.first_run = p.steps.size();
   }
   for (int e : g.edges) p.edges.add(e);
   for (const auto& row : g.variables) p.variables.add(row);
