@@ -29,6 +29,22 @@ struct weight_decay {
 
 namespace nets::detail {
 
+/// A layer under a scope of this name.
+template <text Name, class Layer>
+struct named {
+  static constexpr graph_counts needs = Layer::needs;
+
+  template <class Context, class B>
+  static constexpr int lower(B& b, int x) {
+    b.forced_leaf = static_text<Name>::view(), b.forced_suffix = -1;
+    return lower_entry<Layer, Context>(b, x);
+  }
+};
+
+/// A layer under a scope of this name, which is also the key of its end point.
+template <text Name, class Layer>
+struct keyed : end_point<Name, named<Name, Layer>> {};
+
 /// What follows fc8.
 template <bool Squeeze>
 using squeezed_logits =

@@ -17,22 +17,6 @@ struct inception_arg_scope
                                normalizer_params{with<decay{0.9997}, epsilon{0.001}>{}}>,
                           Entry...>> {};
 
-/// A layer under a scope of this name.
-template <text Name, class Layer>
-struct named {
-  static constexpr graph_counts needs = Layer::needs;
-
-  template <class Context, class B>
-  static constexpr int lower(B& b, int x) {
-    b.forced_leaf = static_text<Name>::view(), b.forced_suffix = -1;
-    return lower_entry<Layer, Context>(b, x);
-  }
-};
-
-/// A layer under a scope of this name, which is also the key of its end point.
-template <text Name, class Layer>
-struct stage : end_point<Name, named<Name, Layer>> {};
-
 /// Branches that are concatenated, in a scope whose name is also the key of the end point.
 template <text Name, class... Branch>
 struct mixed : end_point<Name, variable_scope<Name, concat<Branch...>>> {};
