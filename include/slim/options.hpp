@@ -77,6 +77,10 @@ struct keep_prob {
   static constexpr std::string_view slot = "keep_prob";
   double value;
 };
+struct epsilon {
+  static constexpr std::string_view slot = "epsilon";
+  double value;
+};
 struct is_training {
   static constexpr std::string_view slot = "is_training";
   bool value;

@@ -3,5 +3,6 @@
 
 #include "contraction.hpp"
 #include "elementwise.hpp"
+#include "losses.hpp"
 #include "pool.hpp"
 #include "softmax.hpp"
