@@ -4,6 +4,7 @@
 #include "../eigen/all.hpp"
 #include "contraction.hpp"
 #include "elementwise.hpp"
+#include "losses.hpp"
 #include "pool.hpp"
 #include "softmax.hpp"
 

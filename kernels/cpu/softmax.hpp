@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <slim/losses/functions.hpp>
-
 #include "../eigen/softmax.hpp"
 #include "contraction.hpp"
 

@@ -111,9 +111,12 @@ void weighted_mean_weights_backward(const kernel_call& call) {
   const long inner = weights.inner;
   in_ranges(call.device(), dweights.dims.count(), elements_a_shard / inner + 1,
             [&](long first, long last) {
-              for (long r = first; r < last; ++r)
-                dweights.as<T>()[r] = static_cast<T>(
-                    slope * Sums::of(losses.as<const T>(), r * inner, (r + 1) * inner));
+              for (long r = first; r < last; ++r) {
+                // In a sum, an example whose weight is 0 has no loss in TF-Slim.
+                const bool absent = call.a().integer == 1 && weights.weights[r] == T(0);
+                const double sum = Sums::of(losses.as<const T>(), r * inner, (r + 1) * inner);
+                dweights.as<T>()[r] = absent ? T(0) : static_cast<T>(slope * sum);
+              }
             });
 }
 

@@ -1,6 +1,7 @@
 // Reference kernels of softmax and cross entropy, over rows [n, k].
 #pragma once
 
+#include <slim/losses/functions.hpp>
 #include <slim/losses/weighting.hpp>
 #include <slim/op/softmax.hpp>
 
@@ -40,7 +41,7 @@ struct target_row {
 
   T operator()(long j) const {
     if (labels.type == element::int32) return T(labels.as<const int>()[r] == j);
-    return labels.as<const T>()[r * k + j] * T(1 - smoothing) + T(smoothing / double(k));
+    return smoothed(labels.as<const T>()[r * k + j], smoothing, k);
   }
 };
 template <class T>

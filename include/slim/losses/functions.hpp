@@ -138,6 +138,12 @@ constexpr std::string_view fault_of(const F& f) {
     return {};
 }
 
+/// The target of one of k classes whose label is y.
+template <class T>
+constexpr T smoothed(T y, double smoothing, long k) {
+  return y * T(1 - smoothing) + T(smoothing / static_cast<double>(k));
+}
+
 /// Cross entropy of one row of k logits x and the probabilities target(j): -sum(target log p).
 /// Leaves log p, the log softmax of x, in `log_p`.
 template <class T, class Target>
@@ -152,6 +158,22 @@ T cross_entropy_row(const T* x, long k, const Target& target, T* log_p) {
     if (wanted != T(0)) entropy -= wanted * log_p[j];
   }
   return entropy;
+}
+
+/// The mean over all ordered pairs (i, j) of m elements of ((p_i - y_i) - (p_j - y_j))^2: twice the
+/// variance of the differences. Writes `slope` times its derivative by p, unless that is null.
+template <class T>
+double pairwise_squared_error(const T* p, const T* y, long m, T* gradient, T slope) {
+  double mean = 0, squares = 0;
+  for (long i = 0; i < m; ++i) mean += static_cast<double>(p[i]) - static_cast<double>(y[i]);
+  mean /= static_cast<double>(m);
+  for (long i = 0; i < m; ++i) {
+    const double deviation = static_cast<double>(p[i]) - static_cast<double>(y[i]) - mean;
+    squares += deviation * deviation;
+    if (gradient != nullptr)
+      gradient[i] = static_cast<T>(4 * static_cast<double>(slope) * deviation / double(m));
+  }
+  return 2 * squares / static_cast<double>(m);
 }
 
 }  // namespace slim
