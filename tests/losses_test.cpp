@@ -417,3 +417,17 @@ TEST_CASE("sizes that do not fit are named") {
   CHECK(complaint([&] { losses::hinge_loss(four, four, two); }) ==
         "hinge_loss: 4 predictions, but 2 losses");
 }
+
+TEST_CASE("fill gives the numbers a model gives a variable") {
+  model<pixels, some_images> m;
+  m.initialize(7);
+  const auto w = m.variable<"pixels/y/weights">();
+  std::vector<float> filled(9), few(3);
+  fill(std::span(filled), w.dims, xavier_initializer{}, 7, "pixels/y/weights");
+  CHECK(std::vector<float>(w.begin(), w.end()) == filled);
+  std::vector<double> doubles(9);
+  fill(std::span(doubles), w.dims, truncated_normal{1, 0.1}, 7);
+  CHECK(doubles[0] != doubles[1]);
+  CHECK(complaint([&] { fill(std::span(few), w.dims, zeros{}, 7); }) ==
+        "fill: 3 elements, but 9 in the shape");
+}

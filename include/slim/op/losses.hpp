@@ -36,7 +36,7 @@ struct elementwise_loss {
     if constexpr (requires(function f) { f.label_gradient(1.0, 1.0); })
       give<wrt::labels>(b, g);
     else
-      b.fail("trainable layers compute the labels, but ", name, " has no label_gradient");
+      b.fail("trainable layers compute the labels, but it has no label_gradient");
   }
 
  private:
