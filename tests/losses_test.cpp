@@ -154,8 +154,8 @@ int end_point(B& b, const char* name, const shape& dims) {
   using T = typename B::target_type::scalar;
   const int outer = b.scope;
   b.enter(name);
-  const int v = b.add_variable(name, dims, &slim::variable_hooks_of<T, constant<slim::zeros{}>>,
-                               true);
+  const int v =
+      b.add_variable(name, dims, &slim::variable_hooks_of<T, constant<slim::zeros{}>>, true);
   b.g.scopes[b.scope].end_point = v;
   b.scope = outer;
   return v;
@@ -178,8 +178,7 @@ int lower(B& b, const record& r, const given& in, int x, bool fetch) {
 }
 
 template <class Target>
-using model_on =
-    slim_test::dynamic_model<typename Target::scalar, typename Target::backend>;
+using model_on = slim_test::dynamic_model<typename Target::scalar, typename Target::backend>;
 
 template <class Model, class T>
 void set(Model& m, const char* name, const std::vector<T>& values) {
@@ -202,12 +201,10 @@ void check_part(const record& r) {
   const std::vector<int> classes = numbers<int>(in.y);
   if (in.labels != "classes") set(m, "y", numbers<T>(in.y));
   if (in.w.size() > 1) set(m, "w", numbers<T>(in.w));
-  const T loss =
-      in.labels == "classes" ? m.run().backward({classes}) : m.run().backward({});
+  const T loss = in.labels == "classes" ? m.run().backward({classes}) : m.run().backward({});
   CHECK(slim_test::distance(r, "loss", std::vector<T>{loss}) < limit<T>);
   CHECK(slim_test::distance(r, "dp", gradient(m, "x")) < limit<T>);
-  if (r.arrays.contains("dy"))
-    CHECK(slim_test::distance(r, "dy", gradient(m, "y")) < limit<T>);
+  if (r.arrays.contains("dy")) CHECK(slim_test::distance(r, "dy", gradient(m, "y")) < limit<T>);
   if (in.w.size() > 1) CHECK(slim_test::distance(r, "dw", gradient(m, "w")) < limit<T>);
   if (r.text("kind") == "hinge_loss") {
     const auto losses = m.run().value(slim::find_end_point(m.graph(), "hinge_loss"));
@@ -219,8 +216,8 @@ void check_part(const record& r) {
 // ---- As functions on spans --------------------------------------------------------------------
 
 template <class T>
-T hinge_on_spans(const std::vector<T>& p, const std::vector<T>& y, const slim::losses::weights<T>& w,
-                 std::vector<T>& gradient) {
+T hinge_on_spans(const std::vector<T>& p, const std::vector<T>& y,
+                 const slim::losses::weights<T>& w, std::vector<T>& gradient) {
   std::vector<T> losses(p.size()), slopes(p.size());
   slim::losses::hinge_loss(p, y, losses, slopes);
   const T loss = slim::losses::compute_weighted_loss(losses, w, gradient);
@@ -295,8 +292,7 @@ struct cubic_fn {
   }
 };
 
-struct pixels : net<"pixels",
-  conv2d<3, kernel_size{1}, activation_fn{none}, scope{"y"}>> {};
+struct pixels : net<"pixels", conv2d<3, kernel_size{1}, activation_fn{none}, scope{"y"}>> {};
 
 using some_images = input<4, 2, 3, 3>;
 using their_labels = named_input<"labels", float, 4, 2, 3, 3>;
@@ -328,9 +324,8 @@ void check_partial_batch() {
 
 template <class T>
 T sum_of_shards(int threads) {
-  using model_t = model<pixels, input<64, 20, 20, 3>,
-                        named_input<"labels", float, 64, 20, 20, 3>, slim::scalar<T>,
-                        mean_squared_error<>>;
+  using model_t = model<pixels, input<64, 20, 20, 3>, named_input<"labels", float, 64, 20, 20, 3>,
+                        slim::scalar<T>, mean_squared_error<>>;
   cpu_device some(threads);
   model_t m(some);
   m.initialize(1);
@@ -339,8 +334,8 @@ T sum_of_shards(int threads) {
   return m.backward(x, x);
 }
 
-struct scored : net<"scored",
-  flatten<>, fully_connected<1, activation_fn{none}, scope{"score"}>> {};
+struct scored : net<"scored", flatten<>, fully_connected<1, activation_fn{none}, scope{"score"}>> {
+};
 
 std::string complaint(const std::function<void()>& f) {
   try {
@@ -406,12 +401,15 @@ TEST_CASE("sizes that do not fit are named") {
         "log_loss: 4 predictions, but 2 elements of the gradient");
   CHECK(complaint([&] { losses::log_loss(four, four, nothing, {}, -1); }) ==
         "log_loss: epsilon must not be negative");
-  CHECK(complaint([&] { losses::cosine_distance(four, four, {2, 2}, 2); }) ==
-        "cosine_distance: there is no axis 2 in a shape of rank 2");
-  CHECK(complaint([&] { losses::softmax_cross_entropy(four, four, {2, 3}); }) ==
-        "softmax_cross_entropy: 4 predictions, but 6 elements of the shape");
-  CHECK(complaint([&] { losses::sparse_softmax_cross_entropy(four, classes, {2, 2}); }) ==
-        "sparse_softmax_cross_entropy: labels[1] = 2 is not in [0, 2)");
+  CHECK(complaint([&] {
+          losses::cosine_distance(four, four, {2, 2}, 2);
+        }) == "cosine_distance: there is no axis 2 in a shape of rank 2");
+  CHECK(complaint([&] {
+          losses::softmax_cross_entropy(four, four, {2, 3});
+        }) == "softmax_cross_entropy: 4 predictions, but 6 elements of the shape");
+  CHECK(complaint([&] {
+          losses::sparse_softmax_cross_entropy(four, classes, {2, 2});
+        }) == "sparse_softmax_cross_entropy: labels[1] = 2 is not in [0, 2)");
   CHECK(complaint([&] { losses::mean_pairwise_squared_error(four, four, 3); }) ==
         "mean_pairwise_squared_error: 4 predictions are not whole examples, 3 of them");
   CHECK(complaint([&] { losses::hinge_loss(four, four, two); }) ==

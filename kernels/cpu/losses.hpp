@@ -84,16 +84,15 @@ void elementwise_loss_backward(const kernel_call& call) {
   const T *p = call.in(0).as<const T>(), *y = call.in(1).as<const T>();
   const T* dlosses = call.in(2).as<const T>();
   T* gradient = call.out().as<T>();
-  reference::in_ranges(
-      call.device(), call.out().dims.count(), reference::elements_a_shard,
-      [&](long first, long last) {
-        for_each_vec<T>(static_cast<int>(last - first), [&](int i, int n) {
-          const long at = first + i;
-          const vec<T> slope =
-              on_registers<T>(slope_of<F, By>(), load_some(p + at, n), load_some(y + at, n));
-          store_some(slope * load_some(dlosses + at, n), gradient + at, n);
-        });
-      });
+  reference::in_ranges(call.device(), call.out().dims.count(), reference::elements_a_shard,
+                       [&](long first, long last) {
+                         for_each_vec<T>(static_cast<int>(last - first), [&](int i, int n) {
+                           const long at = first + i;
+                           const vec<T> slope = on_registers<T>(
+                               slope_of<F, By>(), load_some(p + at, n), load_some(y + at, n));
+                           store_some(slope * load_some(dlosses + at, n), gradient + at, n);
+                         });
+                       });
 }
 
 /// The products along the axis, inner elements side by side.
@@ -127,18 +126,17 @@ template <class T>
 void pairwise_squared_error(const kernel_call& call) {
   const long n = call.out().dims[0], m = call.in(0).dims.count() / n;
   reference::in_ranges(call.device(), n, 1, [&](long i, long) {
-    call.out().as<T>()[i] = static_cast<T>(
-        slim::pairwise_squared_error<T>(call.in(0).as<const T>() + i * m,
-                                        call.in(1).as<const T>() + i * m, m, nullptr, T(0)));
+    call.out().as<T>()[i] = static_cast<T>(slim::pairwise_squared_error<T>(
+        call.in(0).as<const T>() + i * m, call.in(1).as<const T>() + i * m, m, nullptr, T(0)));
   });
 }
 template <class T>
 void pairwise_squared_error_backward(const kernel_call& call) {
   const long n = call.in(2).dims[0], m = call.in(0).dims.count() / n;
   reference::in_ranges(call.device(), n, 1, [&](long i, long) {
-    slim::pairwise_squared_error<T>(
-        call.in(0).as<const T>() + i * m, call.in(1).as<const T>() + i * m, m,
-        call.out().as<T>() + i * m, call.in(2).as<const T>()[i]);
+    slim::pairwise_squared_error<T>(call.in(0).as<const T>() + i * m,
+                                    call.in(1).as<const T>() + i * m, m, call.out().as<T>() + i * m,
+                                    call.in(2).as<const T>()[i]);
   });
 }
 

@@ -34,9 +34,11 @@ partial_mean in_loss_shards(cpu_device& device, long count, F f) {
 template <class T>
 double divisor_of(const kernel_call& call, const loss_weights<T>& weights, long count) {
   if (call.a().integer == 1) return 1;
-  return in_loss_shards(call.device(), count, [&](long first, long last) {
-           return partial_mean{0, weights.present(first, last)};
-         }).present;
+  return in_loss_shards(call.device(), count,
+                        [&](long first, long last) {
+                          return partial_mean{0, weights.present(first, last)};
+                        })
+      .present;
 }
 
 /// sum(losses) over [first, last), in double.
@@ -178,8 +180,7 @@ void cosine_distance_backward(const kernel_call& call) {
 template <class P, class Y>
 double mean_difference(const P& p, const Y& y) {
   Eigen::Tensor<double, 0> sum;
-  sum.device(on_this_thread) =
-      (p.template cast<double>() - y.template cast<double>()).sum();
+  sum.device(on_this_thread) = (p.template cast<double>() - y.template cast<double>()).sum();
   return sum() / static_cast<double>(p.size());
 }
 /// The mean over pairs is twice the variance of the differences.
@@ -226,8 +227,7 @@ struct kernel_of<op::weighted_mean_backward, T, backend::eigen> {
 template <class T>
 struct kernel_of<op::weighted_mean_weights_backward, T, backend::eigen> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
-    return reference::expression(
-        &reference::weighted_mean_weights_backward<T, reference::sums>);
+    return reference::expression(&reference::weighted_mean_weights_backward<T, reference::sums>);
   }
 };
 

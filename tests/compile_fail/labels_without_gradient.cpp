@@ -1,5 +1,5 @@
 // first error: tiny/fc: double_difference: trainable layers compute the labels, but it has no label_gradient
-#include <slim/model.hpp>
+#include <slim/network.hpp>
 
 using namespace slim;
 
@@ -17,4 +17,6 @@ struct double_difference_fn {
 struct tiny : net<"tiny",
   flatten<>, fully_connected<10, scope{"fc"}>> {};
 
-model<tiny, input<2, 8, 8, 3>, elementwise<double_difference_fn{}, labels_from{"tiny/fc"}>> m;
+using tiny_t = network<tiny, input<2, 8, 8, 3>,
+                       elementwise<double_difference_fn{}, labels_from{"tiny/fc"}>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

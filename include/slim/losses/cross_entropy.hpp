@@ -60,7 +60,7 @@ struct softmax_cross_entropy : loss<ops::softmax_cross_entropy, constant<Option>
 
 /// Cross entropy of logits [n, k] and class numbers, int [n], each in [0, k).
 template <auto... Option>
-struct sparse_softmax_cross_entropy
-    : loss<ops::sparse_softmax_cross_entropy, constant<Option>...> {};
+struct sparse_softmax_cross_entropy : loss<ops::sparse_softmax_cross_entropy, constant<Option>...> {
+};
 
 }  // namespace slim

@@ -59,10 +59,10 @@ struct mean_pairwise_squared_error {
 template <auto... Option>
 struct cosine_distance : loss<ops::cosine_distance, constant<Option>...> {};
 
-/// The mean over all ordered pairs (i, j) of an example's elements of ((p_i - y_i) - (p_j - y_j))^2,
-/// weighted and summed over the examples: not averaged, as in TF-Slim. Weights are one an example.
+/// The mean over all ordered pairs (i, j) of an example's elements of ((p_i - y_i) - (p_j -
+/// y_j))^2, weighted and summed over the examples: not averaged, as in TF-Slim. Weights are one an
+/// example.
 template <auto... Option>
-struct mean_pairwise_squared_error
-    : loss<ops::mean_pairwise_squared_error, constant<Option>...> {};
+struct mean_pairwise_squared_error : loss<ops::mean_pairwise_squared_error, constant<Option>...> {};
 
 }  // namespace slim

@@ -76,8 +76,8 @@ struct log_loss_fn {
   }
 };
 
-/// Cross entropy of a logit x and the probability y (1 - smoothing) + smoothing / 2, written so that
-/// exp does not overflow: max(x, 0) - x y + log(1 + exp(-|x|)).
+/// Cross entropy of a logit x and the probability y (1 - smoothing) + smoothing / 2, written so
+/// that exp does not overflow: max(x, 0) - x y + log(1 + exp(-|x|)).
 struct sigmoid_cross_entropy_fn {
   static constexpr std::string_view name = "sigmoid_cross_entropy";
   double smoothing = 0;

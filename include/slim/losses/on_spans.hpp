@@ -25,7 +25,7 @@ namespace slim::losses {
 /// A range of floats or doubles in one piece of memory.
 template <class R>
 concept numbers = std::ranges::contiguous_range<R> && std::ranges::sized_range<R> &&
-                  std::floating_point<std::ranges::range_value_t<R>>;
+    std::floating_point<std::ranges::range_value_t<R>>;
 template <numbers R>
 using value_of = std::ranges::range_value_t<R>;
 
@@ -35,9 +35,9 @@ class weights {
  public:
   weights(double constant = 1) : constant_(constant) {}
   template <numbers R>
-    requires std::same_as<value_of<R>, T>
-  weights(const R& values, double constant = 1)
-      : constant_(constant), values_(std::ranges::data(values), std::ranges::size(values)),
+  requires std::same_as<value_of<R>, T> weights(const R& values, double constant = 1)
+      : constant_(constant),
+        values_(std::ranges::data(values), std::ranges::size(values)),
         given_(true) {}
 
   /// The weights of `count` losses. Throws slim::error if they are not whole blocks.
@@ -151,8 +151,7 @@ inline void require_classes(std::string_view name, std::span<const int> labels, 
 /// f(p, y) of every element, by an f such as those of losses/functions.hpp.
 template <auto F, numbers P>
 value_of<P> elementwise(const P& predictions, std::span<const value_of<P>> labels,
-                        const weights<value_of<P>>& w = {},
-                        std::span<value_of<P>> gradient = {}) {
+                        const weights<value_of<P>>& w = {}, std::span<value_of<P>> gradient = {}) {
   return detail::elementwise(F, detail::span_of(predictions), labels, w, gradient);
 }
 template <numbers P>
@@ -186,8 +185,8 @@ value_of<P> sigmoid_cross_entropy(const P& logits, std::span<const value_of<P>> 
 /// hinge_loss of every element, unreduced, written to `losses` of the logits' size; `gradient` gets
 /// the derivative of each by its logit.
 template <numbers P>
-void hinge_loss(const P& logits, std::span<const value_of<P>> labels,
-                std::span<value_of<P>> losses, std::span<value_of<P>> gradient = {}) {
+void hinge_loss(const P& logits, std::span<const value_of<P>> labels, std::span<value_of<P>> losses,
+                std::span<value_of<P>> gradient = {}) {
   constexpr hinge_fn f;
   const auto x = detail::span_of(logits);
   detail::require_fit(f.name, x, labels, gradient);
@@ -227,9 +226,8 @@ value_of<P> softmax_cross_entropy(const P& logits, std::span<const value_of<P>> 
   return detail::cross_entropy(
       name, x, dims,
       [&](long r) {
-        return [&, y = labels.data() + r * k](long j) {
-          return smoothed(y[j], label_smoothing, k);
-        };
+        return
+            [&, y = labels.data() + r * k](long j) { return smoothed(y[j], label_smoothing, k); };
       },
       w, gradient);
 }

@@ -27,24 +27,25 @@ struct elementwise_loss {
   static constexpr void infer(inference& s) {
     if (!(s.in(0) == s.in(1)))
       return s.fail("labels ", s.in(1), " do not fit predictions ", s.in(0));
+    if (s.value(1).differentiable && !has_label_gradient)
+      return s.fail("trainable layers compute the labels, but it has no label_gradient");
     s.out(s.in(0), s.batched(0));
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
     if (g.wanted(0)) give<wrt::predictions>(b, g);
-    if (!g.wanted(1)) return;
-    if constexpr (requires(function f) { f.label_gradient(1.0, 1.0); })
-      give<wrt::labels>(b, g);
-    else
-      b.fail("trainable layers compute the labels, but it has no label_gradient");
+    if constexpr (has_label_gradient)
+      if (g.wanted(1)) give<wrt::labels>(b, g);
   }
 
  private:
+  static constexpr bool has_label_gradient = requires(function f) { f.label_gradient(1.0, 1.0); };
+
   template <wrt By, class B>
   static constexpr void give(B& b, gradient_of& g) {
     const int dlosses = g.incoming();
-    g.give(static_cast<int>(By), b.template add<elementwise_loss_backward<F, By>>(
-                                     {g.in(0), g.in(1), dlosses}));
+    g.give(static_cast<int>(By),
+           b.template add<elementwise_loss_backward<F, By>>({g.in(0), g.in(1), dlosses}));
   }
 };
 
@@ -99,8 +100,7 @@ struct pairwise_squared_error {
     const int dlosses = g.incoming();
     for (int i = 0; i < 2; ++i)
       if (g.wanted(i))
-        g.give(i, b.template add<pairwise_squared_error_backward>(
-                      {g.in(i), g.in(1 - i), dlosses}));
+        g.give(i, b.template add<pairwise_squared_error_backward>({g.in(i), g.in(1 - i), dlosses}));
   }
 };
 

@@ -2,8 +2,8 @@
 // cross entropy and a weighted mean; fusion makes one node of the three.
 #pragma once
 
-#include "elementwise.hpp"
 #include "../graph/fuse.hpp"
+#include "elementwise.hpp"
 
 namespace slim::op {
 
@@ -69,8 +69,8 @@ struct cross_entropy_rows {
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    g.give(0, b.template add<cross_entropy_rows_backward>({g.in(0), g.in(1), g.incoming()},
-                                                          g.node.a));
+    g.give(0,
+           b.template add<cross_entropy_rows_backward>({g.in(0), g.in(1), g.incoming()}, g.node.a));
   }
 };
 
