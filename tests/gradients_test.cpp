@@ -102,6 +102,60 @@ struct with_losses {
   }
 };
 
+/// Labels that a layer of the output computes.
+struct labels_of_layer {
+  template <class B>
+  static int lower(B& b) {
+    return fully_connected<4, activation_fn{sigmoid}, scope{"labels"}>::template lower<no_context>(
+        b, b.g.output);
+  }
+};
+/// Before a loss: makes probabilities of the output.
+struct squash {
+  template <class B>
+  static void lower(B& b) {
+    b.g.output = b.template add<op::activation<constant<sigmoid>>>({b.g.output});
+  }
+};
+/// The mean of an end point's losses.
+template <class Loss, auto... Option>
+struct mean_of {
+  template <class B>
+  static void lower(B& b) {
+    Loss::lower(b);
+    compute_weighted_loss<losses_from{"hinge_loss"}, Option...>::lower(b);
+  }
+};
+/// A user's loss: |p - y| (p - y)^2.
+struct cubic_fn {
+  static constexpr std::string_view name = "cubic";
+  template <std::floating_point T>
+  T operator()(T p, T y) const {
+    return std::abs(p - y) * (p - y) * (p - y);
+  }
+  template <std::floating_point T>
+  T gradient(T p, T y) const {
+    return T(3) * (p - y) * std::abs(p - y);
+  }
+  template <std::floating_point T>
+  T label_gradient(T p, T y) const {
+    return -gradient(p, y);
+  }
+};
+
+/// Cross entropy whose weights a layer computes: then the loss is not one node.
+template <int N>
+struct with_weights_of_layer {
+  template <class Context, class B>
+  static int lower(B& b, int x) {
+    b.g.output = fully_connected<4, activation_fn{none}>::template lower<Context>(b, x);
+    fully_connected<1, activation_fn{sigmoid}, scope{"weights"}>::template lower<Context>(b, x);
+    one_hot_labels<N, 4>::lower(b);
+    softmax_cross_entropy<weights_from{"weights"}>::lower(b);
+    return b.g.output;
+  }
+};
+
 template <class B>
 struct row {
   const char* name;
@@ -236,6 +290,40 @@ std::vector<row<B>> losses() {
        {5, 6},
        &sequence_of<B, with_losses<5, one_hot, softmax_cross_entropy<label_smoothing{0.2}>,
                                    softmax_cross_entropy<weights_from{"weights"}>>>},
+  };
+}
+
+/// A loss of given labels, then of labels that a layer computes.
+template <class... Loss, class B>
+void add_loss_rows(std::vector<row<B>>& rows, const char* name) {
+  rows.push_back({name, {5, 6}, &sequence_of<B, with_losses<5, one_hot, Loss...>>});
+  rows.push_back({name, {5, 6}, &sequence_of<B, with_losses<5, labels_of_layer, Loss...>>});
+}
+template <class B>
+std::vector<row<B>> losses_of_any_shape() {
+  constexpr weights_from weights{"weights"};
+  std::vector<row<B>> rows;
+  add_loss_rows<absolute_difference<weights>>(rows, "absolute_difference");
+  add_loss_rows<mean_squared_error<loss_weight{0.7}>>(rows, "mean_squared_error");
+  add_loss_rows<squash, log_loss<weights>>(rows, "log_loss");
+  add_loss_rows<sigmoid_cross_entropy<label_smoothing{0.2}>>(rows, "sigmoid_cross_entropy");
+  add_loss_rows<cosine_distance<axis{1}, weights>>(rows, "cosine_distance");
+  add_loss_rows<cosine_distance<axis{0}>>(rows, "cosine_distance of axis 0");
+  add_loss_rows<mean_pairwise_squared_error<weights>>(rows, "mean_pairwise_squared_error");
+  add_loss_rows<mean_of<hinge_loss<>, weights>>(rows, "hinge_loss");
+  add_loss_rows<elementwise<cubic_fn{}, weights>>(rows, "a user's loss");
+  return rows;
+}
+template <class B>
+std::vector<row<B>> weights_of_layers() {
+  constexpr weights_from of_layer{"labels"};
+  return {
+      {"weights of a layer",
+       {5, 6},
+       &sequence_of<B, with_losses<5, labels_of_layer, mean_squared_error<of_layer>>>},
+      {"softmax_cross_entropy, weights of a layer",
+       {5, 4},
+       &sequence_of<B, with_weights_of_layer<5>>},
   };
 }
 
@@ -472,6 +560,8 @@ TEMPLATE_TEST_CASE("gradients of other layers", "", eigen_double, cpu_double) {
 }
 TEMPLATE_TEST_CASE("gradients of losses", "", eigen_double, cpu_double) {
   check_rows<TestType>(losses<builder<TestType>>());
+  check_rows<TestType>(losses_of_any_shape<builder<TestType>>());
+  check_rows<TestType>(weights_of_layers<builder<TestType>>());
 }
 TEMPLATE_TEST_CASE("gradients of regularizers", "", eigen_double, cpu_double) {
   check_rows<TestType>(regularizers<builder<TestType>>());

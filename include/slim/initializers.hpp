@@ -3,6 +3,11 @@
 // written the same way.
 #pragma once
 
+#include <concepts>
+#include <span>
+#include <string>
+
+#include "error.hpp"
 #include "random.hpp"
 #include "shape.hpp"
 
@@ -87,14 +92,18 @@ struct variable_hooks {
 
 namespace detail {
 
-template <class T, class Initializer>
-void fill(void* data, long first, long last, const shape& dims, std::uint64_t key) {
+template <class T, class F>
+void fill_elements(T* elements, long first, long last, const shape& dims, const F& initializer,
+                   std::uint64_t key) {
   const fan f(dims);
-  T* elements = static_cast<T*>(data);
   for (long i = first; i < last; ++i) {
     random_stream r(random_at(key, static_cast<std::uint64_t>(i)));
-    elements[i] = static_cast<T>(Initializer::value(r, f));
+    elements[i] = static_cast<T>(initializer(r, f));
   }
+}
+template <class T, class Initializer>
+void fill(void* data, long first, long last, const shape& dims, std::uint64_t key) {
+  fill_elements(static_cast<T*>(data), first, last, dims, Initializer::value, key);
 }
 
 }  // namespace detail
@@ -103,5 +112,18 @@ void fill(void* data, long first, long last, const shape& dims, std::uint64_t ke
 template <class T, class Initializer>
 inline constexpr variable_hooks variable_hooks_of{Initializer::value.name,
                                                   &detail::fill<T, Initializer>};
+
+/// Sets the elements of a tensor of shape `dims` without a model: to what initialize(seed) gives
+/// the variable `name`. Throws slim::error if the sizes differ.
+template <std::floating_point T, class Initializer>
+void fill(std::span<T> elements, const shape& dims, const Initializer& initializer,
+          std::uint64_t seed, std::string_view name = {}) {
+  const long count = static_cast<long>(elements.size());
+  if (count != dims.count())
+    throw error("fill: " + std::to_string(count) + " elements, but " +
+                std::to_string(dims.count()) + " in the shape");
+  detail::fill_elements(elements.data(), 0, count, dims, initializer,
+                        random_at(seed, hash_text(name)));
+}
 
 }  // namespace slim

@@ -6,6 +6,7 @@
 #include "concat.hpp"
 #include "contraction.hpp"
 #include "elementwise.hpp"
+#include "losses.hpp"
 #include "pool.hpp"
 #include "softmax.hpp"
 

@@ -96,15 +96,7 @@ void softmax_cross_entropy(const kernel_call& call) {
   for (long r = 0; r < n; ++r) {
     const T* x = logits.as<const T>() + r * k;
     const reference::target_row<T> target{labels, r, k, call.a().number};
-    const T top = *std::max_element(x, x + k);
-    T sum = 0, entropy = 0;
-    for (long j = 0; j < k; ++j) sum += std::exp(x[j] - top);
-    const T norm = top + std::log(sum);
-    for (long j = 0; j < k; ++j) {
-      log_p[j] = x[j] - norm;
-      const T wanted = target(j);
-      if (wanted != T(0)) entropy -= wanted * log_p[j];
-    }
+    const T entropy = cross_entropy_row(x, k, target, log_p);
     loss += weight(r) * entropy;
     if (call.outputs() < 2) continue;
     T* gradient = call.out(1).as<T>() + r * k;

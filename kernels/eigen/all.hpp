@@ -5,5 +5,6 @@
 #include "concat.hpp"
 #include "contraction.hpp"
 #include "elementwise.hpp"
+#include "losses.hpp"
 #include "pool.hpp"
 #include "softmax.hpp"

@@ -1,6 +1,8 @@
 // Reference kernels of softmax and cross entropy, over rows [n, k].
 #pragma once
 
+#include <slim/losses/functions.hpp>
+#include <slim/losses/weighting.hpp>
 #include <slim/op/softmax.hpp>
 
 #include "support.hpp"
@@ -39,7 +41,7 @@ struct target_row {
 
   T operator()(long j) const {
     if (labels.type == element::int32) return T(labels.as<const int>()[r] == j);
-    return labels.as<const T>()[r * k + j] * T(1 - smoothing) + T(smoothing / double(k));
+    return smoothed(labels.as<const T>()[r * k + j], smoothing, k);
   }
 };
 template <class T>
@@ -51,17 +53,12 @@ auto targets(const tensor& labels, long r, long k, double smoothing, const const
 /// The weight of each of n rows divided by the number of non-zero ones.
 template <class T>
 struct row_weights {
-  const T* weights;  // nullable
-  double scale;
-  double divisor = 0;
+  loss_weights<T> weight;
+  double divisor;
 
-  row_weights(const T* w, double s, long n) : weights(w), scale(s) {
-    for (long r = 0; r < n; ++r) divisor += (w == nullptr ? s : s * double(w[r])) != 0;
-  }
-  T operator()(long r) const {
-    if (divisor == 0) return T(0);
-    return T(scale * (weights == nullptr ? 1.0 : double(weights[r])) / divisor);
-  }
+  row_weights(const T* weights, double scale, long n)
+      : weight{weights, scale, 1}, divisor(weight.present(0, n)) {}
+  T operator()(long r) const { return weight.slope(r, divisor); }
 };
 
 }  // namespace reference
@@ -155,38 +152,6 @@ struct kernel_of<op::cross_entropy_rows_backward, T, backend::eigen> {
       row(dx, r * k, (r + 1) * k).device(on_this_thread) =
           targets<T>(labels, r, k, call.a().number, p) * p.constant(-drows[r]);
     });
-  }
-};
-
-template <class T>
-struct kernel_of<op::weighted_mean, T, backend::eigen> {
-  static constexpr kernel_choice choose(const graph&, const node_row&) {
-    return reference::expression(&run);
-  }
-  static void run(const kernel_call& call) {
-    using namespace reference;
-    const long n = call.in(0).dims[0];
-    const T* rows = call.in(0).as<const T>();
-    const row_weights<T> weight(call.inputs() > 1 ? call.in(1).as<const T>() : nullptr,
-                                call.a().number, n);
-    T sum = 0;
-    for (long r = 0; r < n; ++r) sum += weight(r) * rows[r];
-    *call.out().as<T>() = sum;
-  }
-};
-template <class T>
-struct kernel_of<op::weighted_mean_backward, T, backend::eigen> {
-  static constexpr kernel_choice choose(const graph&, const node_row&) {
-    return reference::expression(&run);
-  }
-  static void run(const kernel_call& call) {
-    using namespace reference;
-    const long n = call.in(0).dims[0];
-    const T dloss = *call.in(1).as<const T>();
-    const row_weights<T> weight(call.inputs() > 2 ? call.in(2).as<const T>() : nullptr,
-                                call.a().number, n);
-    T* drows = call.out().as<T>();
-    for (long r = 0; r < n; ++r) drows[r] = weight(r) * dloss;
   }
 };
 

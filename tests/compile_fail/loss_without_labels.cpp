@@ -1,4 +1,4 @@
-// first error: sparse_softmax_cross_entropy: there is no input named labels of type int, [2]
+// first error: sparse_softmax_cross_entropy: there is no input or end point named labels of type int, [2]
 #include <slim/network.hpp>
 
 using namespace slim;

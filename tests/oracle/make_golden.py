@@ -2,7 +2,7 @@
 """Writes tests/data/: answers of the real TF-Slim (tf_slim 1.1 on TensorFlow 2.15, graph mode).
 
   make_golden.py                    regenerates every file of tests/data
-  make_golden.py --only layers,vgg  some of: layers optimizers names images vgg batch_norm
+  make_golden.py --only layers,vgg  some of: layers losses optimizers names images vgg batch_norm
                                     small_nets graphs
   make_golden.py --out DIR          writes elsewhere
   make_golden.py --check            regenerates elsewhere and compares with tests/data; exit 1 where
@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy as np
 
@@ -266,6 +267,118 @@ def make_layers(folder):
         records += part(tf, slim)
     records += activation_records(tf)
     write_records(os.path.join(folder, "layers.bin"), records)
+
+
+# ---- losses.bin ---------------------------------------------------------------------------------
+
+def double_losses(tf, slim):
+    """tf_slim's losses with float64 where they say float32, so that answers have its digits."""
+    module = importlib.import_module("tf_slim.losses.loss_ops")
+    arrays = module.array_ops
+
+    class Arrays:
+        ones = staticmethod(lambda shape: arrays.ones(shape, tf.float64))
+        where = staticmethod(lambda mask, a, b, name=None: arrays.where(
+            mask, tf.cast(a, tf.float64), b, name))
+
+        def __getattr__(self, name):
+            return getattr(arrays, name)
+
+    module.array_ops = Arrays()
+    module.dtypes = types.SimpleNamespace(float32=tf.float64)
+    return slim.losses
+
+
+LOSS_SHAPES = [(5,), (4, 3), (3, 2, 4), (2, 3, 2, 3)]
+# p = offset + scale * uniform(id/p), y likewise; `labels` says what becomes of y.
+LOSS_KINDS = {
+    "absolute_difference": {"p_scale": 1, "p_offset": 0, "labels": "real"},
+    "mean_squared_error": {"p_scale": 1, "p_offset": 0, "labels": "real"},
+    "log_loss": {"p_scale": 0.49, "p_offset": 0.5, "labels": "probability"},
+    "sigmoid_cross_entropy": {"p_scale": 5, "p_offset": 0, "labels": "probability"},
+    "hinge_loss": {"p_scale": 2, "p_offset": 0, "labels": "binary"},
+    "cosine_distance": {"p_scale": 1, "p_offset": 0, "labels": "real"},
+    "mean_pairwise_squared_error": {"p_scale": 1, "p_offset": 0, "labels": "real"},
+    "softmax_cross_entropy": {"p_scale": 4, "p_offset": 0, "labels": "distribution"},
+    "sparse_softmax_cross_entropy": {"p_scale": 4, "p_offset": 0, "labels": "classes"},
+}
+
+
+def loss_labels(kind, name, shape):
+    u = uniform(name + "/y", shape[:1] if kind == "classes" else shape)
+    if kind == "distribution":
+        return (u + 1.1) / (u + 1.1).sum(-1, keepdims=True)
+    return {"real": u, "probability": (u + 1) / 2, "binary": (u > 0).astype("float64"),
+            "classes": np.floor((u + 1) / 2 * shape[-1])}[kind]
+
+
+def loss_weights(losses, by_example):
+    """Names and shapes of weights for losses of a shape; () is a number."""
+    yield from ((w, ()) for w in ("1.0", "0.5", "0.0"))
+    prefixes = [losses[:r] for r in range(1, 2 if by_example else len(losses) + 1)]
+    yield from (("tensor", p) for p in prefixes)
+    if not by_example:
+        yield from (("tensor", p + (1,)) for p in prefixes[:2])
+    yield "zeros", prefixes[-1]
+
+
+def loss_weight_values(name, choice, shape):
+    if choice == "tensor":
+        z = hashes(name + "/w", 0, int(np.prod(shape))) % np.uint64(4)
+        return np.array([0, 0.5, 1, 2.25])[z.astype("int64")].reshape(shape)
+    return np.zeros(shape) if choice == "zeros" else np.float64(choice)
+
+
+def loss_grid():
+    """kind, shape, the loss's own arguments, weights, shape of the weights."""
+    options = {"log_loss": [{}, {"epsilon": 1e-3}],
+               "sigmoid_cross_entropy": [{}, {"label_smoothing": 0.2}],
+               "softmax_cross_entropy": [{}, {"label_smoothing": 0.2}]}
+    for kind in LOSS_KINDS:
+        for shape in ([(4, 5)] if "softmax" in kind else LOSS_SHAPES):
+            if kind == "cosine_distance":
+                arguments = [{"axis": a} for a in range(len(shape)) if len(shape) > 1]
+            else:
+                arguments = options.get(kind, [{}])
+            for given in arguments:
+                reduced = shape[:1] if "softmax" in kind else shape
+                if kind == "cosine_distance":
+                    reduced = shape[:given["axis"]] + shape[given["axis"] + 1:]
+                for weights in loss_weights(reduced, kind == "mean_pairwise_squared_error"):
+                    if weights[1] == () or given.get("axis") != 0:
+                        yield (kind, shape, given, *weights)
+
+
+def loss_of(tf, losses, kind, p, y, w, given):
+    """The loss, and hinge's elements."""
+    if kind == "hinge_loss":
+        elements = losses.hinge_loss(p, y)
+        return losses.compute_weighted_loss(elements, w), {"losses": elements}
+    if kind == "sparse_softmax_cross_entropy":
+        y = tf.cast(y, tf.int32)
+    return getattr(losses, kind)(p, y, weights=w, **given), {}
+
+
+def make_losses(folder):
+    tf, slim = tensorflow()
+    losses, records = double_losses(tf, slim), []
+    for n, (kind, shape, given, choice, w_shape) in enumerate(loss_grid()):
+        name, c = f"{kind}/{n:03d}", LOSS_KINDS[kind]
+        tf.compat.v1.reset_default_graph()
+        p = tf.constant(c["p_offset"] + c["p_scale"] * uniform(name + "/p", shape))
+        y = tf.constant(loss_labels(c["labels"], name, shape))
+        w = tf.constant(loss_weight_values(name, choice, w_shape))
+        loss, answers = loss_of(tf, losses, kind, p, y, w, given)
+        gradients = tf.compat.v1.gradients(loss, [p, y, w])
+        answers.update({"loss": loss, "w": w})
+        answers.update({k: g for k, g in zip(("dp", "dy", "dw"), gradients) if g is not None})
+        assert ("dy" in answers) == ("softmax" not in kind), kind
+        with tf.compat.v1.Session() as s:
+            answers = s.run(answers)
+        records.append(Record(kind, {"id": name, "dims": extents(shape), **c, **given,
+                                     "weights": choice, "w_dims": extents(w_shape),
+                                     "stored": "full"}, answers))
+    write_records(os.path.join(folder, "losses.bin"), records)
 
 
 # ---- optimizers.bin -----------------------------------------------------------------------------
@@ -519,9 +632,10 @@ def check(folder):
     return 1 if bad else 0
 
 
-MAKERS = {"layers": make_layers, "optimizers": make_optimizers, "names": make_names,
-          "images": make_images, "vgg": make_vgg, "batch_norm": batch_norm_golden.make,
-          "small_nets": small_nets_golden.make, "graphs": graphs_golden.make}
+MAKERS = {"layers": make_layers, "losses": make_losses, "optimizers": make_optimizers,
+          "names": make_names, "images": make_images, "vgg": make_vgg,
+          "batch_norm": batch_norm_golden.make, "small_nets": small_nets_golden.make,
+          "graphs": graphs_golden.make}
 
 
 def main():

@@ -2,8 +2,8 @@
 // cross entropy and a weighted mean; fusion makes one node of the three.
 #pragma once
 
-#include "elementwise.hpp"
 #include "../graph/fuse.hpp"
+#include "elementwise.hpp"
 
 namespace slim::op {
 
@@ -69,32 +69,68 @@ struct cross_entropy_rows {
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    g.give(0, b.template add<cross_entropy_rows_backward>({g.in(0), g.in(1), g.incoming()},
-                                                          g.node.a));
+    g.give(0,
+           b.template add<cross_entropy_rows_backward>({g.in(0), g.in(1), g.incoming()}, g.node.a));
   }
 };
 
-/// (rows [n], dloss) -> drows, for weighted_mean.
+/// (losses, dloss[, weights]) -> dlosses, for weighted_mean.
 struct weighted_mean_backward {
   static constexpr std::string_view name = "weighted_mean_backward";
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
+/// (losses, dloss, weights) -> dweights.
+struct weighted_mean_weights_backward {
+  static constexpr std::string_view name = "weighted_mean_weights_backward";
+  static constexpr void infer(inference& s) { s.out(s.in(2), s.batched(2)); }
+};
 
-/// (rows [n][, weights [n]]) -> sum(a.number weights rows) / number of non-zero weights; 0 if none.
+/// (losses[, weights]) -> sum(a.number weights losses) / number of losses with a non-zero weight;
+/// 0 if there are none. a.integer = 1: the sum itself. The shape of the weights is a prefix of the
+/// losses', once its last extent is dropped if that is 1 (and not the only one): a weight serves
+/// all losses of the axes behind.
 struct weighted_mean {
   static constexpr std::string_view name = "weighted_mean";
   static constexpr void infer(inference& s) {
-    if (s.inputs() > 1 && !(s.in(1) == s.in(0)))
-      return s.fail("weights ", s.in(1), " do not fit losses ", s.in(0));
+    if (s.inputs() > 1) check(s);
     s.out(shape{}, false);
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    if (g.node.inputs > 1)
-      g.give(0, b.template add<weighted_mean_backward>({g.in(0), g.incoming(), g.in(1)},
-                                                       g.node.a));
-    else
-      g.give(0, b.template add<weighted_mean_backward>({g.in(0), g.incoming()}, g.node.a));
+    const attributes& a = g.node.a;
+    const int dloss = g.incoming();
+    if (g.node.inputs == 1)
+      return g.give(0, b.template add<weighted_mean_backward>({g.in(0), dloss}, a));
+    if (g.wanted(0))
+      g.give(0, b.template add<weighted_mean_backward>({g.in(0), dloss, g.in(1)}, a));
+    if (g.wanted(1))
+      g.give(1, b.template add<weighted_mean_weights_backward>({g.in(0), dloss, g.in(1)}, a));
+  }
+
+ private:
+  static constexpr bool prefix(const shape& given, const shape& of) {
+    const int rank = given.rank > 1 && given.back() == 1 ? given.rank - 1 : given.rank;
+    if (rank > of.rank) return false;
+    for (int i = 0; i < rank; ++i)
+      if (given[i] != of[i]) return false;
+    return true;
+  }
+  /// "[2], [2,3] or [2,3,4]", outermost axes first.
+  static constexpr message prefixes(shape of) {
+    message m;
+    const int rank = of.rank;
+    for (of.rank = 1; of.rank <= rank; ++of.rank)
+      m << (of.rank == 1 ? "" : of.rank == rank ? " or " : ", ") << of;
+    return m;
+  }
+  static constexpr void check(inference& s) {
+    const shape& losses = s.in(0);
+    if (s.value(1).type != element::scalar) return s.fail("weights must not be ints");
+    if (!prefix(s.in(1), losses))
+      return s.fail("weights ", s.in(1), " do not fit losses ", losses, ": ",
+                    losses.rank == 0 ? std::string_view("none") : prefixes(losses).view(),
+                    " would");
+    if (s.batched(0) && !s.batched(1)) s.fail("weights ", s.in(1), " are not one an example");
   }
 };
 
@@ -131,6 +167,8 @@ constexpr int log_softmax::fuse(B& b, fusion& f) {
   a.second = g.nodes[mean].a.number;
   const op_info& fused = B::template info<softmax_cross_entropy>();
   const bool weighted = g.nodes[mean].inputs > 1;
+  // The fused node gives weights no gradient.
+  if (weighted && g.values[g.input(g.nodes[mean], 1)].differentiable) return -1;
   const int weights = weighted ? g.input(g.nodes[mean], 1) : -1;
   if (weighted ? !f.supported(mean, fused, {logits, labels, weights}, a)
                : !f.supported(mean, fused, {logits, labels}, a))

@@ -1,0 +1,11 @@
+// first error: log_loss: epsilon must not be negative
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  flatten<>, fully_connected<10, scope{"fc"}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>, one_hot_labels<2, 10>,
+                       log_loss<epsilon{-1}>>;
+static_assert(tiny_t::output_shape == shape{2, 10});
