@@ -7,4 +7,4 @@ struct tiny : net<"tiny",
   conv2d<8, kernel_size{3}, scope{"conv1"}>, flatten<>> {};
 
 using tiny_t = network<tiny, input<2, 8, 8, 3>>;
-static_assert(variable_facts_of<tiny_t, "tiny/conv1/weight">().trainable);
+constexpr variable_facts facts = variable_facts_of<tiny_t, "tiny/conv1/weight">();
