@@ -8,12 +8,18 @@
 #include "layers/avg_pool2d.hpp"
 #include "layers/bias_add.hpp"
 #include "layers/conv2d.hpp"
+#include "layers/conv2d_in_plane.hpp"
+#include "layers/conv2d_transpose.hpp"
 #include "layers/dropout.hpp"
 #include "layers/flatten.hpp"
 #include "layers/fully_connected.hpp"
+#include "layers/local_response_normalization.hpp"
 #include "layers/max_pool2d.hpp"
+#include "layers/one_hot_encoding.hpp"
+#include "layers/separable_conv2d.hpp"
 #include "layers/softmax.hpp"
 #include "layers/spatial_squeeze.hpp"
+#include "layers/unit_norm.hpp"
 #include "losses.hpp"
 #include <utility>
 

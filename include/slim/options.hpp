@@ -73,6 +73,16 @@ struct biases_regularizer {
 };
 template <class F>
 biases_regularizer(F) -> biases_regularizer<F>;
+/// What keeps a normalisation's divisor from zero.
+struct epsilon {
+  static constexpr std::string_view slot = "epsilon";
+  double value;
+};
+/// Classes of a classifier, or of an encoding.
+struct num_classes {
+  static constexpr std::string_view slot = "num_classes";
+  int value;
+};
 struct keep_prob {
   static constexpr std::string_view slot = "keep_prob";
   double value;
