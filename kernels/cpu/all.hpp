@@ -3,7 +3,11 @@
 
 #include "../eigen/all.hpp"
 #include "contraction.hpp"
+#include "convolution_transpose.hpp"
+#include "depthwise_convolution.hpp"
 #include "elementwise.hpp"
+#include "normalize.hpp"
+#include "one_hot.hpp"
 #include "pool.hpp"
 #include "softmax.hpp"
 
