@@ -99,6 +99,11 @@ struct reuse_variables {
   static constexpr std::string_view slot = "reuse";
   bool value;
 };
+/// Classes of a classifier, or of an encoding.
+struct num_classes {
+  static constexpr std::string_view slot = "num_classes";
+  int value;
+};
 struct keep_prob {
   static constexpr std::string_view slot = "keep_prob";
   double value;
