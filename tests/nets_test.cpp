@@ -260,7 +260,7 @@ namespace {
 template <class Network>
 void check_counts(const std::string& net) {
   INFO(net);
-  const record& r = stored("net", net).at(0);
+  const record r = stored("net", net).at(0);
   const graph g = Network::lowered();
   int trained = 0;
   for (const variable_row& v : g.variables) trained += v.trainable;
