@@ -3,7 +3,6 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -31,7 +30,7 @@ struct dot_tag {
 };
 struct dot : loss<dot_tag> {};
 
-cpu_device& device() {
+cpu_device& two_threads() {
   static cpu_device d(2);
   return d;
 }
@@ -165,6 +164,16 @@ struct residual_units
           apply<relu>>,
         scoped_end_point<"unit_2", sum<identity, bottleneck<1>>, apply<relu>>>> {};
 
+struct unet : net<"unet",
+  conv2d<4, kernel_size{3}, scope{"down1"}>, max_pool2d<kernel_size{2}, scope{"pool1"}>,
+  conv2d<6, kernel_size{3}, scope{"down2"}>, max_pool2d<kernel_size{2}, scope{"pool2"}>,
+  conv2d<8, kernel_size{3}, scope{"bottom"}>,
+  conv2d_transpose<6, kernel_size{2}, stride{2}, scope{"up2"}>,
+  concat<identity, from<"down2">>, conv2d<6, kernel_size{3}, scope{"join2"}>,
+  conv2d_transpose<4, kernel_size{3}, stride{2}, scope{"up1"}>,
+  concat<identity, from<"down1">>, conv2d<4, kernel_size{3}, scope{"join1"}>,
+  conv2d<3, kernel_size{1}, activation_fn{none}, scope{"logits"}>> {};
+
 struct tower : arg_scope<on<ops::conv2d, ops::fully_connected>,
                          with<weights_regularizer{l2_regularizer{0.1}}>,
   variable_scope<"tower",
@@ -200,7 +209,7 @@ TEMPLATE_TEST_CASE("an Inception block answers as TF-Slim's", "", eigen_double, 
   const record& r = graph_named("inception_block");
   typename TestType::template model_of<inception_block, input<2, 6, 7, 5>,
                                        named_input<"g", float, 2, 6, 7, 15>, dot>
-      m(device());
+      m(two_threads());
   load(m, r);
   m.backward(input_of<T>(r, "x"), direction_of<T>(r));
   check_value(r, "y", m.output(), normalized<T>.value);
@@ -212,12 +221,28 @@ TEMPLATE_TEST_CASE("residual units answer as TF-Slim's", "", eigen_double, cpu_d
   const record& r = graph_named("residual_unit");
   typename TestType::template model_of<residual_units, input<2, 5, 6, 8>,
                                        named_input<"g", float, 2, 3, 3, 12>, dot, fetch<"unit_1">>
-      m(device());
+      m(two_threads());
   load(m, r);
   m.backward(input_of<T>(r, "x"), direction_of<T>(r));
   check_value(r, "y", m.output(), normalized<T>.value);
   check_value(r, "unit_1", m.template fetched<"unit_1">(), normalized<T>.value);
   check_variables(m, r, normalized<T>);
+}
+
+TEMPLATE_TEST_CASE("a U-Net answers as TF-Slim's", "", eigen_double, cpu_double, cpu_float) {
+  using T = typename TestType::type;
+  const record& r = graph_named("unet");
+  typename TestType::template model_of<unet, input<2, 8, 8, 2>,
+                                       named_input<"g", float, 2, 8, 8, 3>, dot,
+                                       fetch<"unet/bottom", "unet/up2", "unet/up1">>
+      m(two_threads());
+  load(m, r);
+  m.backward(input_of<T>(r, "x"), direction_of<T>(r));
+  check_value(r, "y", m.output(), exact<T>.value);
+  check_value(r, "bottom", m.template fetched<"unet/bottom">(), exact<T>.value);
+  check_value(r, "up2", m.template fetched<"unet/up2">(), exact<T>.value);
+  check_value(r, "up1", m.template fetched<"unet/up1">(), exact<T>.value);
+  check_variables(m, r, exact<T>);
 }
 
 TEMPLATE_TEST_CASE("towers that share variables answer as TF-Slim's", "", eigen_double, cpu_double,
@@ -227,7 +252,7 @@ TEMPLATE_TEST_CASE("towers that share variables answer as TF-Slim's", "", eigen_
   typename TestType::template model_of<towers, named_input<"x1", float, 2, 6, 6, 3>,
                                        named_input<"x2", float, 2, 6, 6, 3>,
                                        named_input<"g", float, 2, 5>, dot, fetch<"first">>
-      m(device());
+      m(two_threads());
   load(m, r);
   m.backward(input_of<T>(r, "x1"), input_of<T>(r, "x2"), direction_of<T>(r));
   check_value(r, "y", m.output(), exact<T>.value);
@@ -247,7 +272,7 @@ TEMPLATE_TEST_CASE("two heads answer as TF-Slim's", "", eigen_double, cpu_double
       two_heads, input<4, 6, 6, 2>, one_hot_labels<4, 3>, named_input<"targets", float, 4, 2>,
       softmax_cross_entropy<logits{"class"}>,
       mean_squared_error<predictions{"position"}, labels_from{"targets"}>>
-      m(device());
+      m(two_threads());
   load(m, r);
   const std::vector<T> labels{1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1};  // 0, 2, 1, 2
   m.backward(input_of<T>(r, "x"), labels, input_of<T>(r, "targets"));
@@ -303,7 +328,7 @@ using one_input = model<net<"n", Layer>, named_input<"second", float, 3, K>>;
 }  // namespace
 
 TEST_CASE("a skip over several layers adds what was there") {
-  model<long_skip, input<2, 5, 5, 3>, fetch_all> m(device());
+  model<long_skip, input<2, 5, 5, 3>, fetch_all> m(two_threads());
   m.initialize(2);
   const auto y = numbers(m.forward(uniform("branches/x", 2 * 5 * 5 * 3)));
   const auto conv1 = numbers(m.fetched<"skip/conv1">()), conv3 = numbers(m.fetched<"skip/conv3">());
@@ -313,9 +338,9 @@ TEST_CASE("a skip over several layers adds what was there") {
 
 TEST_CASE("from<> takes another input by its name") {
   model<two_inputs, named_input<"first", float, 3, 4>, named_input<"second", float, 3, 5>> m(
-      device());
-  one_input<fully_connected<2, scope{"a"}>, 4> a(device());
-  one_input<fully_connected<3, scope{"b"}>, 5> b(device());
+      two_threads());
+  one_input<fully_connected<2, scope{"a"}>, 4> a(two_threads());
+  one_input<fully_connected<3, scope{"b"}>, 5> b(two_threads());
   m.initialize(7), a.initialize(7), b.initialize(7);  // values follow from names
   const auto first = uniform("branches/first", 12), second = uniform("branches/second", 15);
   const auto y = numbers(m.forward(first, second));
@@ -328,7 +353,7 @@ TEST_CASE("from<> takes another input by its name") {
 
 TEST_CASE("an input that does not fit is named") {
   model<two_inputs, named_input<"first", float, 3, 4>, named_input<"second", float, 3, 5>> m(
-      device());
+      two_threads());
   m.initialize(1);
   CHECK_THROWS_WITH(m.forward(uniform("x", 12), uniform("y", 14)), Catch::Contains("second"));
 }
@@ -400,7 +425,7 @@ TEST_CASE("an aside trains, and does not run where nothing asks for it") {
   CHECK(mentions(aside_trainer::training_program(), "n/aux"));
   CHECK_FALSE(mentions(aside_trainer::inference_program(), "n/aux"));
   CHECK(mentions(aside_model<fetch<"n/aux">>::inference_program(), "n/aux"));
-  aside_trainer m(device());
+  aside_trainer m(two_threads());
   m.initialize(1);
   m.backward(uniform("aside/x", 8), std::vector<int>{0, 2});
   CHECK(get_losses(m).size() == 2);
@@ -409,7 +434,7 @@ TEST_CASE("an aside trains, and does not run where nothing asks for it") {
 }
 
 TEST_CASE("end points have keys of their own, which are listed") {
-  model<keyed, input<2, 4, 4, 3>, fetch<"Mixed_3b", "n/a">> m(device());
+  model<keyed, input<2, 4, 4, 3>, fetch<"Mixed_3b", "n/a">> m(two_threads());
   m.initialize(3);
   m.forward(uniform("keyed/x", 96));
   REQUIRE(m.end_points().size() == 1);  // n/a is in no collection
@@ -422,15 +447,15 @@ TEST_CASE("end points have keys of their own, which are listed") {
 
 TEST_CASE("until<> answers what the whole net has there") {
   const auto x = uniform("keyed/x", 96);
-  model<keyed, input<2, 4, 4, 3>, fetch<"Mixed_3b">> whole(device());
-  model<until<"Mixed_3b", keyed>, input<2, 4, 4, 3>> part(device());
+  model<keyed, input<2, 4, 4, 3>, fetch<"Mixed_3b">> whole(two_threads());
+  model<until<"Mixed_3b", keyed>, input<2, 4, 4, 3>> part(two_threads());
   whole.initialize(3), part.initialize(3);
   whole.forward(x);
   CHECK(numbers(part.forward(x)) == numbers(whole.fetched<"Mixed_3b">()));
 }
 
 TEST_CASE("heads are kept at inference without being asked for") {
-  model<two_heads, input<4, 6, 6, 2>> m(device());
+  model<two_heads, input<4, 6, 6, 2>> m(two_threads());
   m.initialize(1);
   const auto y = m.forward(uniform("heads/x", 288));
   CHECK(y.dims == shape{4, 3});
