@@ -1,4 +1,4 @@
-// first error: tiny/Twice: twice: has no kernel on this backend for [2,4]: kernel_of says which there is
+// first error: tiny/Twice: twice: has no kernel on this backend for [2,4]: kernel_of must name one
 #include <slim/slim.hpp>
 
 using namespace slim;

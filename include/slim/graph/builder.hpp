@@ -444,8 +444,7 @@ namespace detail {
 /// What every op must have; an op without it is refused where it is added.
 template <class Op>
 constexpr void require_parts(op_info& info) {
-  if constexpr (requires { Op::name; })
-    info.name = Op::name;
+  if constexpr (requires { Op::name; }) info.name = Op::name;
   if constexpr (!requires { Op::name; })
     info.infer = [](inference& rule) { rule.fail("its op lacks a `name`"); };
   else if constexpr (!requires(inference& rule) { Op::infer(rule); })

@@ -16,9 +16,9 @@ constexpr void choose_kernels(graph_builder& b) {
     b.layer_name = n.op->name;
     if (n.inputs > 0)
       b.fail("has no kernel on this backend for ", g.input_shape(n, 0),
-             ": kernel_of says which there is");
+             ": kernel_of must name one");
     else
-      b.fail("has no kernel on this backend: kernel_of says which there is");
+      b.fail("has no kernel on this backend: kernel_of must name one");
     return;
   }
 }
