@@ -116,24 +116,38 @@ struct layer {
   }
 };
 
+/// Adds a regularizer's penalty on the variable v.
+template <class Regularizer, class B>
+constexpr int penalize(B& b, std::string_view leaf, int v) {
+  if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
+    return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
+  if (!Regularizer::value.active() || b.failed()) return v;
+  const int penalty = b.template add<op::regularizer<Regularizer>>({v});
+  if (b.failed()) return -1;
+  b.g.regularizers.add(penalty);
+  b.g.variables[b.g.values[v].index].regularizer = Regularizer::value.name;
+  return v;
+}
+
 /// Creates a variable with its initializer and, unless none, its regularizer.
 template <class B, class Initializer, class Regularizer>
 constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, Initializer,
                               Regularizer, bool trainable) {
   using T = typename B::target_type::scalar;
-  const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
-  if (b.reusing) return v;  // its regularizer counts once
-  if constexpr (!is_none<decltype(Regularizer::value)>) {
-    if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
-      return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
-    if (Regularizer::value.active() && !b.failed()) {
-      const int penalty = b.template add<op::regularizer<Regularizer>>({v});
-      if (b.failed()) return -1;
-      b.g.regularizers.add(penalty);
-      b.g.variables[b.g.values[v].index].regularizer = Regularizer::value.name;
-    }
+  using initializer = std::remove_cvref_t<decltype(Initializer::value)>;
+  using regularizer = std::remove_cvref_t<decltype(Regularizer::value)>;
+  if constexpr (!is_initializer<initializer>) {
+    return b.fail(leaf, ": ", name_of_type<initializer>(),
+                  " is no initializer: that has a `name` and f(random_stream&, const fan&)");
+  } else if constexpr (!is_none<regularizer> && !is_regularizer<regularizer, T>) {
+    return b.fail(leaf, ": ", name_of_type<regularizer>(), " is no regularizer: that has a "
+                  "`name`, fault(), active(), r(w) and gradient(w)");
+  } else {
+    const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
+    if constexpr (!is_none<regularizer>)
+      if (!b.reusing) return penalize<Regularizer>(b, leaf, v);  // else it was counted before
+    return v;
   }
-  return v;
 }
 
 /// Applies an activation function, unless it is none.
