@@ -55,7 +55,7 @@ namespace {
 
 template <template <text, auto...> class Kind>
 using weights_of = Kind<"weights", shape{10, 10, 3, 3}, initializer{truncated_normal{0.0, 0.1}},
-                        regularizer{l2_regularizer{0.05}}, slim::device{"/CPU:0"}>;
+                        regularizer{l2_regularizer{0.05}}, on_device{"/CPU:0"}>;
 
 struct regular : net<"", weights_of<variable>, fully_connected<2, scope{"fc"}>> {};
 struct model_and_regular : net<"", weights_of<model_variable>,

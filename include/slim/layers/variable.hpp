@@ -2,7 +2,7 @@
 // on. from<"weights"> takes one as a value.
 //
 //   variable<"weights", shape{10, 10, 3, 3}, initializer{truncated_normal{0.0, 0.1}},
-//            regularizer{l2_regularizer{0.05}}, device{"/cpu:0"}>
+//            regularizer{l2_regularizer{0.05}}, on_device{"/cpu:0"}>
 //
 // Defaults as TF-Slim's: xavier, no regularizer, trainable. A variable is in TensorFlow's collection
 // of global variables; a model_variable also in that of model variables; a local_variable in that of
