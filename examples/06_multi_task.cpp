@@ -1,7 +1,7 @@
-// One network, three tasks: what a grey image shows, where it is, and where the light comes from. The
-// heads share a trunk, each has a loss of its own, and what is minimised is their sum, as in TF-Slim.
-// The third loss is made of the network's own layers; in some scenes nobody switched the light on, and
-// the loss's weights leave those out.
+// One network, three tasks: what a grey image shows, where it is, and where the light comes from.
+// The heads share a trunk, each has a loss of its own, and what is minimised is their sum, as in
+// TF-Slim. The third loss is made of the network's own layers; some scenes are not lit, and that
+// loss's weights leave them out.
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
