@@ -156,7 +156,7 @@ int end_point(B& b, const char* name, const shape& dims) {
   b.enter(name);
   const int v =
       b.add_variable(name, dims, &slim::variable_hooks_of<T, constant<slim::zeros{}>>, true);
-  b.g.scopes[b.scope].end_point = v;
+  b.add_end_point(v, {});
   b.scope = outer;
   return v;
 }

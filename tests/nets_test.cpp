@@ -8,7 +8,9 @@
 #include <vector>
 
 #include <slim/nets/alexnet.hpp>
+#include <slim/nets/inception_v1.hpp>
 #include <slim/nets/overfeat.hpp>
+#include <slim/nets/resnet_v1.hpp>
 #include <slim/nets/vgg.hpp>
 
 #include "golden.hpp"
@@ -24,6 +26,12 @@ template <class Net, int Batch>
 using vgg_n = network<nets::vgg_arg_scope<Net>, input<Batch, 224, 224, 3>>;
 template <class Net, int Batch>
 using overfeat_n = network<nets::overfeat_arg_scope<Net>, input<Batch, 231, 231, 3>>;
+template <int Batch>
+using inception_n =
+    network<nets::inception_v1_arg_scope<nets::inception_v1<>>, input<Batch, 224, 224, 3>>;
+template <class Net, int Batch>
+using resnet_n = network<nets::resnet_arg_scope<Net>, input<Batch, 224, 224, 3>>;
+constexpr num_classes thousand{1000};
 
 }  // namespace
 
@@ -240,6 +248,58 @@ TEST_CASE("the nets have TF-Slim's variables and end points, in its order") {
   check_names<vgg_n<nets::vgg_16<>, 2>>("vgg_16");
   check_names<vgg_n<nets::vgg_19<>, 2>>("vgg_19");
   check_names<overfeat_n<nets::overfeat<>, 2>>("overfeat");
+  check_names<inception_n<2>>("inception_v1");
+  check_names<resnet_n<nets::resnet_v1_50<thousand>, 2>>("resnet_v1_50");
+  check_names<resnet_n<nets::resnet_v1_101<thousand>, 2>>("resnet_v1_101");
+  check_names<resnet_n<nets::resnet_v1_152<thousand>, 2>>("resnet_v1_152");
+  check_names<resnet_n<nets::resnet_v1_200<thousand>, 2>>("resnet_v1_200");
+}
+
+namespace {
+
+template <class Network>
+void check_counts(const std::string& net) {
+  INFO(net);
+  const record r = stored("net", net).at(0);
+  const graph g = Network::lowered();
+  int trained = 0;
+  for (const variable_row& v : g.variables) trained += v.trainable;
+  CHECK(trained == r.integer("trainable_variables"));
+  CHECK(g.variables.size() == r.integer("variables"));
+  CHECK(g.regularizers.size() == r.integer("regularization_losses"));
+  CHECK(count_parameters(g) == r.number("model_parameters"));
+  CHECK(count_parameters(g, true) == r.number("trainable_parameters"));
+}
+
+}  // namespace
+
+TEST_CASE("the nets have TF-Slim's numbers of variables, parameters and penalties") {
+  check_counts<alexnet_v2_n>("alexnet_v2");
+  check_counts<vgg_16_n>("vgg_16");
+  check_counts<inception_n<1>>("inception_v1");
+  check_counts<resnet_n<nets::resnet_v1_50<thousand>, 1>>("resnet_v1_50");
+  check_counts<resnet_n<nets::resnet_v1_200<thousand>, 1>>("resnet_v1_200");
+}
+
+TEST_CASE("a ResNet without classes ends in its features, and its stride may be bounded") {
+  using features = network<nets::resnet_arg_scope<nets::resnet_v1_50<>>, input<1, 224, 224, 3>>;
+  STATIC_REQUIRE(features::output_shape == shape{1, 1, 1, 2048});
+  STATIC_REQUIRE(features::variable_count == 265);
+  using dense = network<nets::resnet_arg_scope<nets::resnet_v1_50<output_stride{8},
+                                                                  global_pool{false}>>,
+                        input<1, 224, 224, 3>>;
+  STATIC_REQUIRE(dense::output_shape == shape{1, 28, 28, 2048});
+  // As TF-Slim's: the first unit after the switch keeps the rate before it.
+  const auto rate = [](std::string_view unit) {
+    for (const node_row& n : dense::lowered().nodes)
+      if (n.op->name == "convolution" && scope_path(dense::lowered(), n.scope).view() == unit)
+        return n.a.win.rate_h;
+    return 0;
+  };
+  CHECK(rate("resnet_v1_50/block2/unit_4/bottleneck_v1/conv2") == 1);
+  CHECK(rate("resnet_v1_50/block3/unit_1/bottleneck_v1/conv2") == 2);
+  CHECK(rate("resnet_v1_50/block3/unit_6/bottleneck_v1/conv2") == 2);
+  CHECK(rate("resnet_v1_50/block4/unit_1/bottleneck_v1/conv2") == 4);
 }
 
 TEST_CASE("end points are TF-Slim's: every conv2d and max_pool2d, fc8 squeezed") {
@@ -259,6 +319,8 @@ TEST_CASE("variables start from TF-Slim's distributions") {
   check_initial_values<vgg_16_n>("vgg_16");
   check_initial_values<vgg_19_n>("vgg_19");
   check_initial_values<overfeat_231_n>("overfeat");
+  check_initial_values<inception_n<1>>("inception_v1");
+  check_initial_values<resnet_n<nets::resnet_v1_50<thousand>, 1>>("resnet_v1_50");
 }
 
 TEST_CASE("each scope penalises weights as TF-Slim's, or as it is told") {

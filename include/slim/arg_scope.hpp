@@ -19,11 +19,13 @@ struct on {
   }
 
  private:
+  template <class One, class List>
+  static constexpr std::string_view unknown = unknown_slot<One>(List::slots, List::size);
+
   template <class One, class List, class B>
   static constexpr void check_one(B& b) {
-    constexpr std::string_view unknown = unknown_slot<One>(List::slots, List::size);
-    if (!unknown.empty())
-      b.fail("arg_scope: ", One::name, " does not take the option ", unknown);
+    if (!unknown<One, List>.empty())
+      b.fail("arg_scope: ", One::name, " does not take the option ", unknown<One, List>);
     else if (List::find("scope") >= 0)
       b.fail("arg_scope: scope cannot be a default argument of ", One::name);
   }
@@ -111,13 +113,14 @@ struct arg_scope {
 
   template <class Context, class B>
   static constexpr int lower(B& b, int x) {
-    constexpr std::string_view twice =
-        repeated_slot(With::list::slots, With::list::size);
     if (!twice.empty()) return b.fail("arg_scope: the option ", twice, " is given twice");
     On::template check<typename With::list>(b);
     if (b.failed()) return -1;
     return in_order<context<Context, On, With>, Entry...>::lower(b, x);
   }
+
+ private:
+  static constexpr std::string_view twice = repeated_slot(With::list::slots, With::list::size);
 };
 
 }  // namespace slim

@@ -99,6 +99,11 @@ struct reuse_variables {
   static constexpr std::string_view slot = "reuse";
   bool value;
 };
+/// Classes of a classifier, or of an encoding.
+struct num_classes {
+  static constexpr std::string_view slot = "num_classes";
+  int value;
+};
 struct keep_prob {
   static constexpr std::string_view slot = "keep_prob";
   double value;
@@ -177,23 +182,24 @@ struct option_list {
   /// The value that fills `Slot`, or else `fallback`; their types may differ.
   template <text Slot, class Default>
   static constexpr auto get(Default fallback) {
-    constexpr int index = find(static_text<Slot>::view());
-    if constexpr (index < 0)
+    if constexpr (index<Slot> < 0)
       return fallback;
     else
-      return at<index>::value;
+      return at<index<Slot>>::value;
   }
   /// The characters that fill `Slot`, or "".
   template <text Slot>
   static constexpr std::string_view get_text() {
-    constexpr int index = find(static_text<Slot>::view());
-    if constexpr (index < 0)
+    if constexpr (index<Slot> < 0)
       return {};
     else
-      return view_of(at<index>::value.value);
+      return view_of(at<index<Slot>>::value.value);
   }
 
  private:
+  // A constant of its own, so that a lowering does not compare names again at each layer.
+  template <text Slot>
+  static constexpr int index = find(static_text<Slot>::view());
   template <int I>
   using at = typename std::remove_cvref_t<decltype(hana::at_c<I>(
       hana::tuple_t<Constant...>))>::type;

@@ -131,25 +131,6 @@ auto loss_slope(T p, T y) {
     return F::value.label_gradient(p, y);
 }
 
-/// A tensor seen around an axis: [outer, extent, inner].
-struct around_axis {
-  long outer = 1, extent = 1, inner = 1;
-
-  around_axis(const shape& s, int axis) : extent(s[axis]) {
-    for (int i = 0; i < axis; ++i) outer *= s[i];
-    for (int i = axis + 1; i < s.rank; ++i) inner *= s[i];
-  }
-  long each() const { return extent * inner; }
-  long outer_a_shard() const { return elements_a_shard / each() + 1; }
-
-  /// Parts [first, last) as (inner, extent, parts).
-  template <class T>
-  auto parts(T* data, long first, long last) const {
-    return Eigen::TensorMap<Eigen::Tensor<T, 3>>(data + first * each(), inner, extent,
-                                                 last - first);
-  }
-};
-
 template <class T>
 void cosine_distance(const kernel_call& call) {
   const around_axis a(call.in(0).dims, call.a().integer);

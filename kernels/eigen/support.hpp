@@ -54,6 +54,30 @@ void in_ranges(cpu_device& device, long count, long length, F f) {
 }
 inline constexpr long elements_a_shard = 1 << 15;
 
+/// A tensor of [outer, extent, inner] elements around one of its axes.
+struct around_axis {
+  long outer = 1, extent = 1, inner = 1;
+
+  around_axis(const shape& s, int axis) : extent(s[axis]) {
+    for (int i = 0; i < axis; ++i) outer *= s[i];
+    for (int i = axis + 1; i < s.rank; ++i) inner *= s[i];
+  }
+  long each() const { return extent * inner; }
+  long outer_a_shard() const { return elements_a_shard / each() + 1; }
+
+  /// The part at one outer index as (inner, extent).
+  template <class T>
+  auto slice(T* data, long at) const {
+    return matrix(data + at * each(), extent, inner);
+  }
+  /// Parts [first, last) as (inner, extent, parts).
+  template <class T>
+  auto parts(T* data, long first, long last) const {
+    return Eigen::TensorMap<Eigen::Tensor<T, 3>>(data + first * each(), inner, extent,
+                                                 last - first);
+  }
+};
+
 /// A kernel_choice of the reference.
 constexpr kernel_choice expression(void (*run)(const kernel_call&)) {
   return {"eigen", run, 0};

@@ -2,8 +2,8 @@
 """Writes tests/data/: answers of the real TF-Slim (tf_slim 1.1 on TensorFlow 2.15, graph mode).
 
   make_golden.py                    regenerates every file of tests/data
-  make_golden.py --only layers,vgg  some of: layers losses optimizers names images vgg batch_norm
-                                    small_nets graphs
+  make_golden.py --only layers,vgg  some of: layers layers2 losses optimizers names images vgg
+                                    batch_norm small_nets graphs
   make_golden.py --out DIR          writes elsewhere
   make_golden.py --check            regenerates elsewhere and compares with tests/data; exit 1 where
                                     an answer moved
@@ -381,6 +381,144 @@ def make_losses(folder):
     write_records(os.path.join(folder, "losses.bin"), records)
 
 
+# ---- layers2.bin --------------------------------------------------------------------------------
+
+def variables_record(tf, slim, record, x_shape, layer, act="none"):
+    """As layer_record, for any variables: each is loaded with uniform(<id>/<leaf>), and its shape
+    and gradient are kept under its leaf."""
+    base = record.attributes["id"]
+    for suffix in ["", *"abcdefghijk"]:
+        name = record.attributes["id"] = base + suffix
+        tf.compat.v1.reset_default_graph()
+        x_value = uniform(name + "/x", x_shape)
+        x = tf.compat.v1.placeholder(tf.float64, x_shape)
+        y = layer(x)
+        record.attributes["x_dims"] = extents(x_shape)
+        record.attributes["y_dims"] = extents(y.shape.as_list())
+        with tf.compat.v1.Session() as s:
+            wanted = {"dx": x}
+            for v in slim.get_model_variables():
+                leaf, dims = v.op.name.split("/")[-1], v.shape.as_list()
+                record.attributes[leaf + "_dims"] = extents(dims)
+                v.load(uniform(f"{name}/{leaf}", dims), s)
+                wanted[leaf] = v
+            if act == "relu":
+                op = next(o for o in s.graph.get_operations() if o.type == "Relu")
+                before = s.run(op.inputs[0], {x: x_value})
+                # Pixels that no window reaches are exactly zero in any precision.
+                if kink_margin(before[before != 0], act) < MARGIN:
+                    continue
+            gradients_into(tf, record, s, {x: x_value}, y, wanted)
+        return record
+    raise RuntimeError(f"{base}: no safe inputs found")
+
+
+ACTIVATIONS2 = ["relu", "none", "sigmoid", "relu", "elu"]
+
+
+def windows2(rates):
+    """Kernels, strides, rates and paddings; sizes, channels, batches, activations take turns."""
+    steps = [((1, 1), 1), ((2, 2), 1), ((3, 3), 1)] + [((1, 1), r) for r in rates]
+    grid = itertools.product(((1, 1), (3, 3), (2, 3), (5, 2)), steps, ("SAME", "VALID"))
+    for n, (kernel, (stride, rate), padding) in enumerate(grid):
+        yield n, {"kernel_h": kernel[0], "kernel_w": kernel[1], "stride_h": stride[0],
+                  "stride_w": stride[1], "rate": rate, "padding": padding, "batch": 1 + n % 2,
+                  "height": (13, 14, 15)[n % 3], "width": (10, 7, 9, 8)[n % 4],
+                  "channels": (3, 1, 5, 2)[n % 4], "activation": ACTIVATIONS2[n % 5],
+                  "bias": int(n % 7 != 3), "stored": "full"}
+
+
+def window_arguments(tf, c):
+    return {"stride": [c["stride_h"], c["stride_w"]], "padding": c["padding"], "scope": "layer",
+            "activation_fn": activation(tf, c["activation"]),
+            "biases_initializer": tf.zeros_initializer() if c["bias"] else None}
+
+
+def window_record(tf, slim, kind, n, c, layer):
+    if c["height"] * c["width"] * c["channels"] > 500:
+        c["stored"] = "digest"
+    r = Record(kind, {"id": f"{kind}/{n:03d}", **c})
+    shape = (c["batch"], c["height"], c["width"], c["channels"])
+    return variables_record(tf, slim, r, shape, layer, c["activation"])
+
+
+def separable_records(tf, slim):
+    """TensorFlow's depthwise kernel takes equal strides only; every third case is depthwise only
+    (outputs 0)."""
+    for n, c in windows2((2, 3)):
+        c["multiplier"], c["outputs"] = 1 + n % 3, 0 if n % 3 == 2 else 1 + n % 5
+        yield window_record(tf, slim, "separable_conv2d", n, c, lambda x: slim.separable_conv2d(
+            x, c["outputs"] or None, [c["kernel_h"], c["kernel_w"]], c["multiplier"],
+            rate=c["rate"], **window_arguments(tf, c)))
+
+
+def in_plane_records(tf, slim):
+    for n, c in windows2(()):
+        yield window_record(tf, slim, "conv2d_in_plane", n, c, lambda x: slim.conv2d_in_plane(
+            x, [c["kernel_h"], c["kernel_w"]], **window_arguments(tf, c)))
+
+
+def transpose_records(tf, slim):
+    cases = [*windows2(())]
+    cases += [(len(cases) + n, {**c, "stride_h": 2, "stride_w": 3, "kernel_h": 4})
+              for n, c in cases[:4]]
+    for n, c in cases:
+        c["height"], c["width"], c["outputs"] = 3 + n % 3, 4 + n % 4, 1 + n % 5
+        yield window_record(tf, slim, "conv2d_transpose", n, c, lambda x: slim.conv2d_transpose(
+            x, c["outputs"], [c["kernel_h"], c["kernel_w"]], **window_arguments(tf, c)))
+
+
+def norm_records(tf, slim):
+    cases = [((4, 7), 0), ((4, 7), 1), ((2, 3, 5), 1), ((2, 3, 4, 19), 3), ((2, 3, 4, 19), 2),
+             ((1, 5, 4, 3), 1), ((3, 2, 3, 4), 0)]
+    for (n, (shape, axis)), epsilon in itertools.product(enumerate(cases), ("1e-07", "0.5")):
+        r = Record("unit_norm", {"id": f"unit_norm/{n:03d}/{epsilon}", "dim": axis,
+                                 "epsilon": epsilon, "stored": "full"})
+        yield variables_record(tf, slim, r, shape, lambda x: slim.unit_norm(
+            x, axis, epsilon=float(epsilon)))
+
+
+def one_hot_records(tf, slim):
+    """Of labels -1, ..., classes: the first and the last are no classes."""
+    for n, (classes, on, off) in enumerate([(5, 1.0, 0.0), (1, 1.0, 0.0), (7, 0.9, -0.25)]):
+        tf.compat.v1.reset_default_graph()
+        y = slim.one_hot_encoding(tf.range(-1, classes + 1), classes, on, off)
+        with tf.compat.v1.Session() as s:
+            yield Record("one_hot_encoding", {
+                "id": f"one_hot_encoding/{n:03d}", "precision": "float32", "classes": classes,
+                "on": on, "off": off, "stored": "full"}, {"y": s.run(y)})
+
+
+LRN = [((2, 3, 2, 19), 5, 1.0, 1.0, 0.5), ((1, 4, 3, 8), 4, 1.0, 0.001 / 9, 0.75),
+       ((1, 2, 3, 3), 5, 2.0, 0.5, 0.75), ((1, 3, 3, 33), 1, 1.0, 0.3, 1.3)]
+
+
+def response_records(tf):
+    """TensorFlow computes it in float32 only."""
+    for n, (shape, radius, bias, alpha, beta) in enumerate(LRN):
+        name = f"local_response_normalization/{n:03d}"
+        tf.compat.v1.reset_default_graph()
+        x = tf.constant(uniform(name + "/x", shape).astype("float32"))
+        y = tf.nn.local_response_normalization(x, radius, bias, alpha, beta)
+        g = tf.constant(uniform(name + "/g", shape).astype("float32"))
+        with tf.compat.v1.Session() as s:
+            y, dx = s.run([y, tf.compat.v1.gradients(y, [x], [g])[0]])
+        yield Record("local_response_normalization", {
+            "id": name, "precision": "float32", "number": n, "x_dims": extents(shape),
+            "depth_radius": radius, "bias": bias, "alpha": alpha, "beta": beta, "stored": "full"},
+            {"y": y, "dx": dx})
+
+
+def make_layers2(folder):
+    tf, slim = tensorflow()
+    records = []
+    for part in (separable_records, in_plane_records, transpose_records, norm_records,
+                 one_hot_records):
+        records += part(tf, slim)
+    records += response_records(tf)
+    write_records(os.path.join(folder, "layers2.bin"), records)
+
+
 # ---- optimizers.bin -----------------------------------------------------------------------------
 
 OPTIMIZERS = {
@@ -632,10 +770,10 @@ def check(folder):
     return 1 if bad else 0
 
 
-MAKERS = {"layers": make_layers, "losses": make_losses, "optimizers": make_optimizers,
-          "names": make_names, "images": make_images, "vgg": make_vgg,
-          "batch_norm": batch_norm_golden.make, "small_nets": small_nets_golden.make,
-          "graphs": graphs_golden.make}
+MAKERS = {"layers": make_layers, "layers2": make_layers2, "losses": make_losses,
+          "optimizers": make_optimizers, "names": make_names, "images": make_images,
+          "vgg": make_vgg, "batch_norm": batch_norm_golden.make,
+          "small_nets": small_nets_golden.make, "graphs": graphs_golden.make}
 
 
 def main():

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <utility>
 
 #include "graph.hpp"
 
@@ -109,9 +110,14 @@ class graph_builder {
 
   /// The variable of this scope with this leaf, or -1.
   constexpr int variable_here(std::string_view leaf) const {
-    for (int i = g.variables.size() - 1; i >= 0; --i)
-      if (g.variables[i].scope == scope && g.variables[i].leaf == leaf) return i;
-    return -1;
+    if (scope < 0) {  // the root has no row: its variables are found one by one
+      for (int i = 0; i < g.variables.size(); ++i)
+        if (g.variables[i].scope < 0 && g.variables[i].leaf == leaf) return i;
+      return -1;
+    }
+    int i = g.scopes[scope].variables;
+    while (i >= 0 && g.variables[i].leaf != leaf) i = g.variables[i].next_in_scope;
+    return i;
   }
 
   constexpr int add_variable(std::string_view leaf, const shape& dims, const variable_hooks* hooks,
@@ -134,6 +140,7 @@ class graph_builder {
       const variable_row& last = g.variables[g.variables.size() - 1];
       v.offset = aligned_end(last.offset + last.dims.count());
     }
+    if (scope >= 0) v.next_in_scope = std::exchange(g.scopes[scope].variables, g.variables.size());
     g.variables.add(v);
     return value;
   }

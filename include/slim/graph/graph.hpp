@@ -80,6 +80,7 @@ struct variable_row {
   std::string_view collection{};   ///< one more, of the user's: variables_collections
   std::string_view regularizer{};  ///< its name
   std::string_view device{};       ///< as it was asked for
+  int next_in_scope = -1;
   long offset = 0;  ///< in elements, into the arena of variables (and of gradients)
 };
 
@@ -94,6 +95,7 @@ struct scope_row {
   int copies = 0;      ///< default names made from this one: leaf_1, leaf_2, ...
   int reused = 0;      ///< of those, the ones reused since the parent was opened again
   int end_point = -1;  ///< row of the end point that the layer here is
+  int variables = -1;  ///< the last of the variables here; they lead to one another
 };
 
 /// A value with a name: a layer's output by its scope's path, or any value by a key of its own.

@@ -64,11 +64,12 @@ struct layer {
   }
 
  private:
+  static constexpr std::string_view unknown = unknown_slot<Tag>(own::slots, own::size);
+  static constexpr std::string_view twice = repeated_slot(own::slots, own::size);
+
   template <class Options, class B>
   static constexpr int checked(B& b, int x) {
-    constexpr std::string_view unknown = unknown_slot<Tag>(own::slots, own::size);
     if (!unknown.empty()) return b.fail("does not take the option ", unknown);
-    constexpr std::string_view twice = repeated_slot(own::slots, own::size);
     if (!twice.empty()) return b.fail("the option ", twice, " is given twice");
     const int scope = b.scope;
     if (b.g.scopes[scope].layer && !b.reusing)

@@ -6,11 +6,6 @@
 
 namespace slim {
 
-/// Classes of a classifier; default 1000.
-struct num_classes {
-  static constexpr std::string_view slot = "num_classes";
-  int value;
-};
 /// The probability with which dropout keeps an element; default 0.5, and 1 is no dropout.
 struct dropout_keep_prob {
   static constexpr std::string_view slot = "dropout_keep_prob";
