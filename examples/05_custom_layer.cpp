@@ -20,7 +20,7 @@ namespace mine {
 
 using namespace slim;
 
-// ---- the op: what the compiler has to know -----------------------------------------------------
+// ---- the op: what the compiler has to know ----------------------------------------------------
 
 /// (x [..., c], gains [c], dy) -> dx, dgains.
 struct rms_norm_backward_op {
@@ -49,7 +49,7 @@ struct rms_norm_op {
   }
 };
 
-// ---- the layer: what its user writes -----------------------------------------------------------
+// ---- the layer: what its user writes ----------------------------------------------------------
 
 /// An option only this layer has; others, such as epsilon, it shares with the library's.
 template <class F>
@@ -121,10 +121,10 @@ struct rms_norm_tag {
 template <auto... Option>
 struct rms_norm : layer<rms_norm_tag, constant<Option>...> {};
 
-// ---- an activation and a loss: plain functions -------------------------------------------------
+// ---- an activation and a loss: plain functions ------------------------------------------------
 
-/// Squareplus (Barron, 2021), y = (x + sqrt(x^2 + 4)) / 2. Its derivative can be had from y, so that
-/// training, too, needs no x and fuses it into the convolution before it.
+/// Squareplus (Barron, 2021), y = (x + sqrt(x^2 + 4)) / 2. Its derivative can be had from y: so
+/// training needs no x either, and fuses it into the convolution before it.
 struct squareplus_fn {
   static constexpr std::string_view name = "squareplus";
   template <std::floating_point T>
@@ -154,7 +154,7 @@ struct log_cosh_fn {
 template <auto... Option>
 struct log_cosh : elementwise<log_cosh_fn{}, Option...> {};
 
-// ---- kernels: on row-major memory, [pixels, c] -------------------------------------------------
+// ---- kernels: on row-major memory, [pixels, c] ------------------------------------------------
 
 template <class T>
 T reciprocal_rms(const T* x, int c, double epsilon) {
@@ -163,7 +163,7 @@ T reciprocal_rms(const T* x, int c, double epsilon) {
   return 1 / std::sqrt(squares / T(c) + T(epsilon));
 }
 
-/// Pixels are shared out in shards whose number does not depend on the threads: neither do the bits.
+/// Pixels are shared out in shards whose number does not depend on the threads; nor do the bits.
 constexpr int shards = 16;
 template <class F>
 void in_shards(const kernel_call& call, long pixels, F f) {
