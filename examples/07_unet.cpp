@@ -2,9 +2,9 @@
 // whether it belongs to one. On the way down the network sees more of the image in less detail; on
 // the way up the detail comes back through skips, which join what was seen at the same size before.
 //
-// Figures are brighter or darker than the ground, which brightens to one side: no threshold on
-// pixels would find them. Trains on images drawn as it goes, prints one it has not seen beside truth
-// and prediction, and measures the intersection over the union of both on many more.
+// Figures are brighter or darker than the ground, which itself brightens to one side: no threshold
+// would find them. Trains on images drawn as it goes, prints one it has not seen beside truth and
+// prediction, and measures the intersection over the union of both on many more.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
