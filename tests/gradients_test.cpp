@@ -291,7 +291,7 @@ std::vector<row<B>> other_layers() {
       {"local_response_normalization as CifarNet has it",
        {1, 4, 3, 7},
        &sequence_of<B, conv3<8>,
-                    local_response_normalization<depth_radius{4}, bias{1}, alpha{0.1}, beta{0.75}>>},
+                    local_response_normalization<depth_radius{4}, alpha{0.1}, beta{0.75}>>},
       {"local_response_normalization of odd numbers",
        {1, 2, 3, 4},
        &sequence_of<B, local_response_normalization<depth_radius{0}, bias{2}, beta{1.3}>>},

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jpeglib.h",
             "checkpoint.hpp": "leveldb/env.h", "checkpoint/": "leveldb/env.h",
-            "safetensors.hpp": "nlohmann/json.hpp"}
+            "safetensors.hpp": "nlohmann/json.hpp", "dlpack.hpp": "dlpack/dlpack.h"}
 
 
 def headers():

@@ -4,9 +4,9 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>

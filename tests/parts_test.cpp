@@ -329,3 +329,41 @@ TEST_CASE("graphviz reads what graphviz() writes") {
   std::fputs(text.c_str(), dot);
   CHECK(pclose(dot) == 0);
 }
+
+namespace {
+
+/// y, the gradients of x and of the biases of x + biases with [rows, c] elements.
+template <class Backend>
+std::vector<float> bias_answers(int rows, int c, int threads) {
+  cpu_device device(threads);
+  slim_test::dynamic_model<float, Backend> m(shape{rows, c}, true, device, [&](auto& b, int x) {
+    const int biases =
+        b.add_variable("biases", {c}, &variable_hooks_of<float, constant<zeros{}>>, true);
+    return b.template add<op::bias_add>({x, biases});
+  });
+  const auto count = static_cast<std::size_t>(rows * c);
+  std::ranges::copy(slim_test::uniform("bias/x", count), m.variable("x").begin());
+  std::ranges::copy(slim_test::uniform("bias/b", std::size_t(c)), m.variable("biases").begin());
+  const auto g = slim_test::uniform("bias/g", count);
+  m.run().backward({std::vector<float>(g.begin(), g.end())});
+  const auto y = m.run().value(m.program().output);
+  std::vector<float> all(y.begin(), y.end());
+  all.insert(all.end(), m.gradient("x").begin(), m.gradient("x").end());
+  all.insert(all.end(), m.gradient("biases").begin(), m.gradient("biases").end());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("biases of few channels are added, and their gradients summed, as of many") {
+  for (const int c : {1, 2, 3, 5, 7, 8, 15, 16, 17, 40})
+    for (const int rows : {1, 3, 31, 1000}) {
+      INFO(rows << " rows of " << c);
+      const auto got = bias_answers<backend::cpu>(rows, c, 2);
+      const auto want = bias_answers<backend::eigen>(rows, c, 1);
+      REQUIRE(got.size() == want.size());
+      for (std::size_t i = 0; i < got.size(); ++i)
+        CHECK(got[i] == Approx(want[i]).epsilon(1e-5).margin(1e-4));
+      CHECK(got == bias_answers<backend::cpu>(rows, c, 5));
+    }
+}

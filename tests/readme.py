@@ -9,6 +9,16 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+# What holds of the networks that README.md only declares.
+CHECKS = """
+static_assert(network<unit, input<1, 8, 8, 256>>::output_shape == shape{1, 8, 8, 256});
+using unet = sequence<conv2d<32, kernel_size{3}, scope{"down1"}>, max_pool2d<kernel_size{2}>, up>;
+static_assert(network<unet, input<1, 8, 8, 3>>::output_shape == shape{1, 8, 8, 32});
+static_assert(scene_t::output_shape == shape{8, 10} && scene_t::trains);
+static_assert(network<mine, input<1, 224, 224, 3>>::output_shape == shape{1, 5});
+"""
+
+
 def program():
     """README's code blocks as one program: includes, declarations, and statements in main."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
@@ -22,7 +32,7 @@ def program():
         cut = match.start() if match else len(block)
         outside.append(block[:cut])
         inside.append(block[cut:])
-    return len(blocks), "\n".join(includes + outside) + (
+    return len(blocks), "\n".join(includes + outside) + CHECKS + (
         "\nint main() {\n"
         "std::vector<float> images(2 * 224 * 224 * 3, 0.5f);\nstd::vector<int> classes{7, 423};\n"
         + "\n".join(inside) + "\nreturn loss > 0 && logits.dims == shape{2, 1, 1, 1000} ? 0 : 1;\n}\n")

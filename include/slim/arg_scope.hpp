@@ -6,6 +6,21 @@
 
 namespace slim {
 
+/// Whether a type is the tag of something that takes options.
+template <class Tag>
+constexpr bool is_op = requires {
+  Tag::name;
+  Tag::options;
+};
+/// What a message calls a type that may not have a name.
+template <class T>
+constexpr std::string_view name_of_type() {
+  if constexpr (requires { T::name; })
+    return T::name;
+  else
+    return "what is given";
+}
+
 /// The ops an arg_scope speaks to: `on<ops::conv2d, ops::fully_connected>`.
 template <class... Tag>
 struct on {
@@ -24,7 +39,9 @@ struct on {
 
   template <class One, class List, class B>
   static constexpr void check_one(B& b) {
-    if (!unknown<One, List>.empty())
+    if constexpr (!is_op<One>)
+      b.fail("arg_scope: ", name_of_type<One>(), " is no op of a layer, such as ops::conv2d");
+    else if (!unknown<One, List>.empty())
       b.fail("arg_scope: ", One::name, " does not take the option ", unknown<One, List>);
     else if (List::find("scope") >= 0)
       b.fail("arg_scope: scope cannot be a default argument of ", One::name);

@@ -93,7 +93,8 @@ struct apply {
 
   template <class Context, class B>
   static constexpr int lower(B& b, int x) {
-    return b.template add<op::activation<constant<F>>>({x});
+    const detail::named_in_errors here(b, name);
+    return add_activation<constant<F>>(b, x);
   }
 };
 

@@ -147,7 +147,17 @@ struct compiled {
   template <class Last>
   using result = programmed<std::conditional_t<said(explanation), Last, void>,
                             sizeof(typename Target::scalar)>;
+
+ public:
+  static constexpr bool explained = said(explanation);
 };
+
+/// Explains what the passes refused of a model's programs, once.
+template <class Inference, class Training, bool Trains>
+constexpr bool compiles() {
+  using other = std::conditional_t<Trains && Inference::failure().empty(), Training, Inference>;
+  return Inference::explained && other::explained;
+}
 
 }  // namespace detail
 }  // namespace slim

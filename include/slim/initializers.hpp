@@ -84,6 +84,13 @@ struct xavier_initializer {
   }
 };
 
+/// Whether a type is one.
+template <class F>
+constexpr bool is_initializer = requires(const F& f, random_stream& r, const fan& dims) {
+  F::name;
+  static_cast<double>(f(r, dims));
+};
+
 /// What the run time needs of a variable's initializer: `fill` sets elements [first, last).
 struct variable_hooks {
   std::string_view initializer;

@@ -93,9 +93,16 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   static constexpr program inference_program() { return inference::program_view(); }
   static constexpr program training_program() { return training::program_view(); }
 
+  // Both are templates so that what the passes refuse is refused before their bodies: one error
+  // without the calls that led there.
+
   /// On a device of its own, with as many threads as the machine has.
+  template <class Inference = inference>
+    requires(detail::compiles<Inference, training, trains>())
   model() : model(nullptr) {}
   /// On a device that outlives it.
+  template <class Inference = inference>
+    requires(detail::compiles<Inference, training, trains>())
   explicit model(cpu_device& device) : model(&device) {}
 
   /// Sets every variable by its initializer; equal seeds give equal values.
@@ -106,6 +113,8 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   /// Throws input_error, with nothing changed, if an input does not fit.
   template <class... Input>
   tensor_view<const T> forward(const Input&... inputs) {
+    static_assert(!(detail::column_major<Input> || ...),
+                  "an input must be row-major: use Eigen::RowMajor maps");
     return runner_.forward({input_data<T>(inputs)...});
   }
 
@@ -113,6 +122,8 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   template <class... Input>
   T backward(const Input&... inputs) {
     static_assert(trains, "backward: the model has no loss among its parts");
+    static_assert(!(detail::column_major<Input> || ...),
+                  "an input must be row-major: use Eigen::RowMajor maps");
     return runner_.backward({input_data<T>(inputs)...});
   }
 
@@ -124,6 +135,8 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   void forward_into(Output&& output, const Input&... inputs) {
     static_assert(!detail::column_major<std::remove_cvref_t<Output>>,
                   "the memory of an output must be row-major");
+    static_assert(!(detail::column_major<Input> || ...),
+                  "an input must be row-major: use Eigen::RowMajor maps");
     T* const data = output.data();
     runner_.forward({input_data<T>(inputs)...}, data, static_cast<long>(output.size()));
   }

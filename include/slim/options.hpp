@@ -141,12 +141,12 @@ template <std::size_t N>
 variables_collections(const char (&)[N]) -> variables_collections<N>;
 /// Where a variable is to live, in TensorFlow's words: "/cpu:0". A fact that is kept, not acted on.
 template <std::size_t N>
-struct device {
+struct on_device {
   static constexpr std::string_view slot = "device";
   char value[N];
 };
 template <std::size_t N>
-device(const char (&)[N]) -> device<N>;
+on_device(const char (&)[N]) -> on_device<N>;
 
 /// The slot an option fills. An option that cannot say so itself specialises this; what is no
 /// option fills a slot that no op has.

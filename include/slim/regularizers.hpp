@@ -9,6 +9,16 @@
 
 namespace slim {
 
+/// Whether a type is one, of elements T.
+template <class R, class T>
+constexpr bool is_regularizer = requires(const R& r, T w) {
+  R::name;
+  std::string_view(r.fault());
+  bool(r.active());
+  T(r(w));
+  T(r.gradient(w));
+};
+
 /// scale * |w|; the gradient at 0 is 0.
 struct l1_regularizer {
   static constexpr std::string_view name = "l1_regularizer";

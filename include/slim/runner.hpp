@@ -64,10 +64,7 @@ class input_data {
  public:
   template <detail::elements_of<T> Container>
   input_data(const Container& c)
-      : data_(static_cast<const T*>(c.data())), count_(static_cast<std::size_t>(c.size())) {
-    static_assert(!detail::column_major<Container>,
-                  "an input must be row-major: use Eigen::RowMajor maps");
-  }
+      : data_(static_cast<const T*>(c.data())), count_(static_cast<std::size_t>(c.size())) {}
   template <detail::elements_of<int> Container>
   input_data(const Container& c)
       : data_(static_cast<const int*>(c.data())), count_(static_cast<std::size_t>(c.size())),

@@ -82,11 +82,26 @@ struct args {
 /// each list of arguments, under the scopes core/core_1, core/core_2, ...
 template <class Tag, text Scope, class... Args>
 struct stack {
-  static constexpr graph_counts needs =
-      needs_of<typename Args::template layer<Tag>...>() + graph_counts{.scopes = 1};
+  static constexpr bool has_layers =
+      requires { Tag::function; } && (requires { typename Args::template layer<Tag>; } && ...);
+  static constexpr graph_counts needs = [] {
+    if constexpr (has_layers)
+      return needs_of<typename Args::template layer<Tag>...>() + graph_counts{.scopes = 1};
+    else
+      return graph_counts{};  // refused when it is lowered
+  }();
 
   template <class Context, class B>
   static constexpr int lower(B& b, int x) {
+    if constexpr (has_layers)
+      return lower_each<Context>(b, x);
+    else
+      return b.fail("stack: ", name_of_type<Tag>(), " is no op with a `layer`, such as ops::conv2d");
+  }
+
+ private:
+  template <class Context, class B>
+  static constexpr int lower_each(B& b, int x) {
     constexpr std::string_view name = static_text<Scope>::view();
     if (sizeof...(Args) == 0) return x;
     opened_scope open(b, name, "Stack");

@@ -36,7 +36,8 @@ constexpr variable_facts variable_facts_at(int number) {
 /// The facts of the variable with this full name; an unknown name is refused.
 template <class Network, text Name>
 constexpr variable_facts variable_facts_of() {
-  constexpr int number = detail::required_variable<typename Network::lowering, Name>();
+  using look_up = detail::variable_named<typename Network::lowering, Name>;
+  constexpr int number = detail::required<look_up>();  // no deeper: the error shows each call
   return number < 0 ? variable_facts{} : variable_facts_at<Network>(number);
 }
 

@@ -124,7 +124,8 @@ void depthwise_backward_data(const kernel_call& call) {
   });
 }
 
-/// The outputs [first, last) along one axis whose input element, at `offset` from their start, exists.
+/// The outputs [first, last) along one axis whose element, `offset` beyond their start, lies inside
+/// the input.
 constexpr window_range outputs_inside(int out, int stride, int offset, int in) {
   int first = 0, last = out;
   while (first < last && first * stride + offset < 0) ++first;

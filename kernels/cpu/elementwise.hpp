@@ -9,8 +9,35 @@
 namespace slim {
 namespace cpu {
 
+/// Rows of c elements that are worked on as one, so that few channels still fill registers.
+template <class T>
+constexpr int rows_together(int c) {
+  return c < width<T> ? width<T> : 1;
+}
+/// Elements of one number a channel, repeated for as many rows.
+template <class T>
+inline constexpr int most_repeated = width<T> * width<T>;
+
 /// dy [rows, c] -> [c]: a fixed number of row shards in the workspace, added up in order.
 inline constexpr int bias_shards = 16;
+
+/// The sum of rows [first, last) of dy, into sum [c].
+template <class T>
+void sum_of_rows(const T* dy, int c, long first, long last, T* sum) {
+  const int together = rows_together<T>(c), block = together * c;
+  T repeated[most_repeated<T>];
+  T* const sums = together == 1 ? sum : repeated;
+  std::fill_n(sums, block, T(0));
+  long r = first;
+  for (; r + together <= last; r += together)
+    for_each_vec<T>(block, [&](int i, int count) {
+      store_some(load_some(sums + i, count) + load_some(dy + r * c + i, count), sums + i, count);
+    });
+  if (together == 1) return;
+  for (long i = r * c; i < last * c; ++i) sums[i - r * c] += dy[i];
+  std::copy_n(sums, c, sum);
+  for (int i = c; i < block; ++i) sum[i % c] += sums[i];
+}
 
 template <class T>
 void bias_backward(const kernel_call& call) {
@@ -19,13 +46,8 @@ void bias_backward(const kernel_call& call) {
   const long rows = dy.dims.leading();
   T* partial = call.workspace<T>();
   call.device().parallel(bias_shards, [&](int shard, int) {
-    T* sum = partial + long{shard} * c;
-    std::fill_n(sum, c, T(0));
-    for (long r = rows * shard / bias_shards; r < rows * (shard + 1) / bias_shards; ++r)
-      for_each_vec<T>(c, [&](int i, int count) {
-        store_some(load_some(sum + i, count) + load_some(dy.as<const T>() + r * c + i, count),
-                   sum + i, count);
-      });
+    sum_of_rows(dy.as<const T>(), c, rows * shard / bias_shards, rows * (shard + 1) / bias_shards,
+                partial + long{shard} * c);
   });
   T* db = call.out().as<T>();
   std::copy_n(partial, c, db);
@@ -129,13 +151,20 @@ void bias_add(const kernel_call& call) {
   const int c = call.out().dims.back();
   const T *x = call.in(0).as<const T>(), *bias = call.in(1).as<const T>();
   T* y = call.out().as<T>();
+  const int block = rows_together<T>(c) * c;
+  T repeated[most_repeated<T>];
+  if (block > c)
+    for (int i = 0; i < block; ++i) repeated[i] = bias[i % c];
+  const T* const biases = block > c ? repeated : bias;
   reference::in_ranges(call.device(), call.out().dims.leading(),
                        reference::elements_a_shard / c + 1, [&](long first, long last) {
-                         for (long at = first * c; at < last * c; at += c)
-                           for_each_vec<T>(c, [&](int i, int n) {
-                             store_some(load_some(x + at + i, n) + load_some(bias + i, n),
-                                        y + at + i, n);
-                           });
+                         for (long at = first * c; at < last * c; at += block)
+                           for_each_vec<T>(static_cast<int>(std::min<long>(block, last * c - at)),
+                                           [&](int i, int n) {
+                                             store_some(load_some(x + at + i, n) +
+                                                            load_some(biases + i, n),
+                                                        y + at + i, n);
+                                           });
                        });
 }
 

@@ -2,6 +2,9 @@
 // reduced in registers; otherwise a register holds neighbours, each with a sum of its own.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "../eigen/normalize.hpp"
 #include "simd.hpp"
 
@@ -12,8 +15,7 @@ namespace cpu {
 /// threads: lines run along the axis, `axis.inner` elements a step.
 template <class T, class F>
 void for_each_line(cpu_device& device, const reference::around_axis& axis, F f) {
-  const long tasks_a_shard = reference::elements_a_shard / (axis.extent * axis.inner) + 1;
-  reference::in_ranges(device, axis.outer, tasks_a_shard, [&](long begin, long end) {
+  reference::in_ranges(device, axis.outer, axis.outer_a_shard(), [&](long begin, long end) {
     for (long o = begin; o < end; ++o)
       for_each_vec<T>(static_cast<int>(axis.inner), [&](int i, int lanes) {
         f(o * axis.extent * axis.inner + i, lanes);

@@ -1,6 +1,8 @@
 // One-hot encoding on the CPU.
 #pragma once
 
+#include <algorithm>
+
 #include "../eigen/one_hot.hpp"
 
 namespace slim {

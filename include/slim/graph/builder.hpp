@@ -406,9 +406,12 @@ struct cpu {
 };
 }  // namespace backend
 
-/// Chooses the kernel of `Op` on a target; specialised by each backend.
+/// Chooses the kernel of `Op` on a target; specialised by each backend. This one has none: the
+/// network is refused by a message.
 template <class Op, class T, class Backend>
-struct kernel_of;
+struct kernel_of {
+  static constexpr kernel_choice choose(const graph&, const node_row&) { return {}; }
+};
 
 template <class Op, class T>
 struct kernel_of<Op, T, backend::none> {
@@ -438,12 +441,25 @@ inline constexpr op_info op_info_of = detail::make_op_info<Op, Target>();
 
 namespace detail {
 
+/// What every op must have; an op without it is refused where it is added.
+template <class Op>
+constexpr void require_parts(op_info& info) {
+  if constexpr (requires { Op::name; }) info.name = Op::name;
+  if constexpr (!requires { Op::name; })
+    info.infer = [](inference& rule) { rule.fail("its op lacks a `name`"); };
+  else if constexpr (!requires(inference& rule) { Op::infer(rule); })
+    info.infer = [](inference& rule) {
+      rule.fail("the op ", Op::name, " lacks `static constexpr void infer(inference&)`");
+    };
+  else
+    info.infer = [](inference& rule) { Op::infer(rule); };
+}
+
 template <class Op, class Target>
 constexpr op_info make_op_info() {
   op_info info{};
   info.id = type_id<Op>();
-  info.name = Op::name;
-  info.infer = [](inference& rule) { Op::infer(rule); };
+  require_parts<Op>(info);
   if constexpr (requires(builder<Target>& b, gradient_of& of) { Op::gradient(b, of); })
     info.has_gradient = true, info.gradient = [](graph_builder& b, gradient_of& of) {
       Op::gradient(static_cast<builder<Target>&>(b), of);

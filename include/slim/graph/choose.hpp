@@ -14,7 +14,11 @@ constexpr void choose_kernels(graph_builder& b) {
     if (n.kernel.found()) continue;
     b.layer = n.scope;
     b.layer_name = n.op->name;
-    b.fail("has no kernel on this backend");
+    if (n.inputs > 0)
+      b.fail("has no kernel on this backend for ", g.input_shape(n, 0),
+             ": kernel_of must name one");
+    else
+      b.fail("has no kernel on this backend: kernel_of must name one");
     return;
   }
 }

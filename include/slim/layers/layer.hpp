@@ -28,10 +28,24 @@ struct resolved_options : List {
   using context = Context;
 };
 
+/// Refuses a tag that lacks a member.
+template <class Tag, class B>
+constexpr int refuse_tag(B& b, std::string_view kind, std::string_view missing) {
+  if constexpr (requires { Tag::name; })
+    return b.fail(Tag::name, ": the tag of this ", kind, " lacks `", missing, "`");
+  else
+    return b.fail("the tag of a ", kind, " lacks `", missing, "`");
+}
+
 template <class Tag, class... Own>
 struct layer {
   using own = option_list<Own...>;
-  static constexpr std::string_view function = Tag::function;
+  static constexpr std::string_view function = [] {
+    if constexpr (requires { Tag::function; })
+      return std::string_view(Tag::function);
+    else
+      return std::string_view();  // refused when it is lowered
+  }();
   /// Room for the rows one layer adds; a tag that adds more says so in `needs`.
   static constexpr graph_counts needs = [] {
     if constexpr (requires { Tag::needs; })
@@ -46,6 +60,27 @@ struct layer {
     using options =
         resolved_options<Context, concatenate<typename Context::template options<Tag>, own>>;
     if (b.failed()) return -1;
+    constexpr std::string_view missing = missing_part<options, B>();
+    if constexpr (missing.empty())
+      return lower_in_scope<options>(b, x);
+    else
+      return refuse_tag<Tag>(b, "layer", missing);
+  }
+
+ private:
+  /// What the tag lacks of the members above, or "".
+  template <class Options, class B>
+  static constexpr std::string_view missing_part() {
+    if (!requires { Tag::name; }) return "name";
+    if (!requires { Tag::function; }) return "function";
+    if (!requires { Tag::default_scope; }) return "default_scope";
+    if (!requires { Tag::options; }) return "options";
+    if (!requires(B& b, int x) { Tag::template build<Options>(b, x); }) return "build<O>(b, x)";
+    return {};
+  }
+
+  template <class options, class B>
+  static constexpr int lower_in_scope(B& b, int x) {
     const bool outer_reusing = b.reusing;
     const std::string_view outer_collection = b.variables_collection;
     b.variables_collection = options::template get_text<"variables_collections">();
@@ -63,7 +98,6 @@ struct layer {
     return b.reached >= 0 ? -1 : y;
   }
 
- private:
   static constexpr std::string_view unknown = unknown_slot<Tag>(own::slots, own::size);
   static constexpr std::string_view twice = repeated_slot(own::slots, own::size);
 
@@ -82,24 +116,38 @@ struct layer {
   }
 };
 
+/// Adds a regularizer's penalty on the variable v.
+template <class Regularizer, class B>
+constexpr int penalize(B& b, std::string_view leaf, int v) {
+  if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
+    return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
+  if (!Regularizer::value.active() || b.failed()) return v;
+  const int penalty = b.template add<op::regularizer<Regularizer>>({v});
+  if (b.failed()) return -1;
+  b.g.regularizers.add(penalty);
+  b.g.variables[b.g.values[v].index].regularizer = Regularizer::value.name;
+  return v;
+}
+
 /// Creates a variable with its initializer and, unless none, its regularizer.
 template <class B, class Initializer, class Regularizer>
 constexpr int create_variable(B& b, std::string_view leaf, const shape& dims, Initializer,
                               Regularizer, bool trainable) {
   using T = typename B::target_type::scalar;
-  const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
-  if (b.reusing) return v;  // its regularizer counts once
-  if constexpr (!is_none<decltype(Regularizer::value)>) {
-    if (const std::string_view fault = Regularizer::value.fault(); !fault.empty())
-      return b.fail(leaf, ": ", Regularizer::value.name, ": ", fault);
-    if (Regularizer::value.active() && !b.failed()) {
-      const int penalty = b.template add<op::regularizer<Regularizer>>({v});
-      if (b.failed()) return -1;
-      b.g.regularizers.add(penalty);
-      b.g.variables[b.g.values[v].index].regularizer = Regularizer::value.name;
-    }
+  using initializer = std::remove_cvref_t<decltype(Initializer::value)>;
+  using regularizer = std::remove_cvref_t<decltype(Regularizer::value)>;
+  if constexpr (!is_initializer<initializer>) {
+    return b.fail(leaf, ": ", name_of_type<initializer>(),
+                  " is no initializer: that has a `name` and f(random_stream&, const fan&)");
+  } else if constexpr (!is_none<regularizer> && !is_regularizer<regularizer, T>) {
+    return b.fail(leaf, ": ", name_of_type<regularizer>(), " is no regularizer: that has a "
+                  "`name`, fault(), active(), r(w) and gradient(w)");
+  } else {
+    const int v = b.add_variable(leaf, dims, &variable_hooks_of<T, Initializer>, trainable);
+    if constexpr (!is_none<regularizer>)
+      if (!b.reusing) return penalize<Regularizer>(b, leaf, v);  // else it was counted before
+    return v;
   }
-  return v;
 }
 
 /// Applies an activation function, unless it is none.
@@ -108,7 +156,20 @@ constexpr int activate(B& b, int x) {
   if constexpr (is_none<decltype(Activation::value)>)
     return x;
   else
-    return b.template add<op::activation<Activation>>({x});
+    return add_activation<Activation>(b, x);
+}
+
+/// The layer of a normalizer_fn's tag, with the options of its normalizer_params.
+template <class Tag, class Params, class Context, class B>
+constexpr int normalize(B& b, int y) {
+  if constexpr (requires { typename Params::template layer<Tag>; })
+    return Params::template layer<Tag>::template lower<Context>(b, y);
+  else if constexpr (!requires { typename Params::list; })
+    return b.fail("normalizer_params takes with<...>{}, such as with<decay{0.9}>{}");
+  else if constexpr (requires { Tag::name; })
+    return b.fail("normalizer_fn ", Tag::name, " is no op of a layer, such as ops::batch_norm{}");
+  else
+    return b.fail("normalizer_fn takes an op of a layer, such as ops::batch_norm{}");
 }
 
 /// What conv2d, fully_connected and their kin end in: the normalizer or else biases (unless their
@@ -122,9 +183,8 @@ constexpr int bias_and_activate(B& b, int y, int channels) {
   constexpr auto activation = O::template get<"activation_fn">(activation_fn{relu});
   if (b.failed()) return -1;
   if constexpr (!is_none<decltype(normalizer.value)>) {
-    using tag = std::remove_cvref_t<decltype(normalizer.value)>;
-    using layer = typename std::remove_cvref_t<decltype(params.value)>::template layer<tag>;
-    y = layer::template lower<typename O::context>(b, y);
+    y = normalize<std::remove_cvref_t<decltype(normalizer.value)>,
+                  std::remove_cvref_t<decltype(params.value)>, typename O::context>(b, y);
     if (b.done()) return -1;
   } else if constexpr (!is_none<decltype(initializer.value)>) {
     const int biases = create_variable(b, "biases", {channels}, constant<initializer.value>{},

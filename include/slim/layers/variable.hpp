@@ -2,7 +2,7 @@
 // on. from<"weights"> takes one as a value.
 //
 //   variable<"weights", shape{10, 10, 3, 3}, initializer{truncated_normal{0.0, 0.1}},
-//            regularizer{l2_regularizer{0.05}}, device{"/cpu:0"}>
+//            regularizer{l2_regularizer{0.05}}, on_device{"/cpu:0"}>
 //
 // Defaults as TF-Slim's: xavier, no regularizer, trainable. A variable is in TensorFlow's collection
 // of global variables; a model_variable also in that of model variables; a local_variable in that of
@@ -38,7 +38,7 @@ namespace detail {
 
 template <class Tag, text Name, class... Own>
 struct variable_entry {
-  static constexpr std::string_view name = Tag::name;
+  static constexpr std::string_view name = Tag::name, leaf = static_text<Name>::view();
   static constexpr graph_counts needs{.nodes = 1, .values = 2, .edges = 2, .variables = 1,
                                       .losses = 1};
 
@@ -47,8 +47,10 @@ struct variable_entry {
     using own = option_list<Own...>;
     using options = concatenate<typename Context::template options<Tag>, own>;
     constexpr std::string_view unknown = unknown_slot<Tag>(own::slots, own::size);
+    constexpr std::string_view twice = repeated_slot(own::slots, own::size);
     const named_in_errors here(b, name);
-    if (!unknown.empty()) return b.fail("does not take the option ", unknown);
+    if (!unknown.empty()) return b.fail(leaf, ": does not take the option ", unknown);
+    if (!twice.empty()) return b.fail(leaf, ": the option ", twice, " is given twice");
     const graph_builder outer = b;  // for the settings below
     b.collections = Tag::collections;
     b.device = options::template get_text<"device">();
@@ -68,8 +70,8 @@ struct variable_entry {
     constexpr bool trains = O::template get<"trainable">(slim::trainable{true}).value &&
                             Tag::collections != local_variables;
     for (int i = 0; i < dims.rank; ++i)
-      if (dims[i] < 1) return void(b.fail("shape ", dims, ": extents must be positive"));
-    create_variable(b, static_text<Name>::view(), dims, constant<init.value>{},
+      if (dims[i] < 1) return void(b.fail(leaf, ": shape ", dims, ": extents must be positive"));
+    create_variable(b, leaf, dims, constant<init.value>{},
                     constant<penalty.value>{}, trains);
   }
 };

@@ -127,6 +127,25 @@ struct loss {
 
   template <class B>
   static constexpr void lower(B& b) {
+    constexpr std::string_view missing = missing_part<B>();
+    if constexpr (missing.empty())
+      build(b);
+    else
+      refuse_tag<Tag>(b, "loss", missing);
+  }
+
+ private:
+  /// What the tag lacks, or "".
+  template <class B>
+  static constexpr std::string_view missing_part() {
+    if (!requires { Tag::name; }) return "name";
+    if (!requires { Tag::options; }) return "options";
+    if (!requires(B& b) { Tag::template build<options>(b); }) return "build<O>(b)";
+    return {};
+  }
+
+  template <class B>
+  static constexpr void build(B& b) {
     b.layer = -1;
     b.layer_name = Tag::name;
     constexpr std::string_view unknown = unknown_slot<Tag>(options::slots, options::size);

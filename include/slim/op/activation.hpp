@@ -10,6 +10,15 @@ namespace slim {
 template <class F>
 constexpr bool gradient_from_input = requires { F::gradient_from_input; };
 
+/// Whether f is an activation function of T, and whether it has a derivative.
+template <class F, class T>
+constexpr bool is_activation = requires(const F& f, T x) {
+  F::name;
+  static_cast<T>(f(x));
+};
+template <class F, class T>
+constexpr bool has_derivative = requires(const F& f, T y) { static_cast<T>(f.gradient(y)); };
+
 namespace op {
 
 template <class A>
@@ -46,6 +55,17 @@ struct activation_backward {
   }
 };
 
+/// Appends Op<A>, a kernel that needs A's derivative; refuses an A without one.
+template <template <class> class Op, class A, class B>
+constexpr int add_derivative(B& b, std::initializer_list<int> inputs, const attributes& a = {}) {
+  using function = std::remove_cvref_t<decltype(A::value)>;
+  if constexpr (has_derivative<function, typename B::target_type::scalar>)
+    return b.template add<Op<A>>(inputs, a);
+  else
+    return b.fail("a loss is differentiated through the activation ", function::name,
+                  ", but it has no gradient(y)");
+}
+
 /// x -> f(x).
 template <class A>
 struct activation {
@@ -58,7 +78,7 @@ struct activation {
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
     const int saved = gradient_from_input<function> ? g.in(0) : g.out(0);
-    g.give(0, b.template add<activation_backward<A>>({saved, g.incoming()}));
+    g.give(0, add_derivative<activation_backward, A>(b, {saved, g.incoming()}));
   }
 
   /// Behind a contraction, a batch norm or a sum this is an epilogue, unless training needs that
@@ -84,7 +104,7 @@ struct fused_add {
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    const int dy = b.template add<activation_backward<A>>({g.out(), g.incoming()});
+    const int dy = add_derivative<activation_backward, A>(b, {g.out(), g.incoming()});
     for (int i = 0; i < 2; ++i)
       if (g.wanted(i)) g.give(i, dy);
   }
@@ -109,4 +129,19 @@ constexpr int add::fuse(B& b, fusion& f) {
 }
 
 }  // namespace op
+
+/// f(x); refuses what is no activation function.
+template <class F, class B>
+constexpr int add_activation(B& b, int x) {
+  using function = std::remove_cvref_t<decltype(F::value)>;
+  constexpr std::string_view fault =
+      " is no activation function: that has a `name` and takes one element, f(x)";
+  if constexpr (is_activation<function, typename B::target_type::scalar>)
+    return b.template add<op::activation<F>>({x});
+  else if constexpr (requires { function::name; })
+    return b.fail(function::name, fault);
+  else
+    return b.fail("what is given", fault);
+}
+
 }  // namespace slim

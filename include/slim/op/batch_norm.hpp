@@ -182,7 +182,7 @@ struct fused_batch_norm {
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    const int dy = b.template add<activation_backward<A>>({g.out(), g.incoming()});
+    const int dy = add_derivative<activation_backward, A>(b, {g.out(), g.incoming()});
     detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.out(1), g.out(2));
   }
 };

@@ -160,7 +160,7 @@ struct fused_convolution {
     if (g.node.a.integer == 1)
       dy = unpooled(b, g, dy);
     else if (!std::is_same_v<A, no_activation>)
-      dy = b.template add<activation_backward<A>>({g.out(), dy});
+      dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
     detail::give_contraction_gradients<convolution_backward_data, convolution_backward_filter>(
         b, g, dy);
   }
@@ -175,7 +175,7 @@ struct fused_convolution {
     attributes a;
     const shape& pooled = b.g.values[g.out()].dims;
     a.dims = {pooled[0], g.node.a.win.out_h, g.node.a.win.out_w, pooled[3]};
-    return b.template add<max_pool_activation_backward<A>>({g.out(), argmax, dy}, a);
+    return add_derivative<max_pool_activation_backward, A>(b, {g.out(), argmax, dy}, a);
   }
 };
 

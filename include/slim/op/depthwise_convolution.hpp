@@ -27,9 +27,9 @@ struct depthwise_convolution_backward_filter {
   }
 };
 
-/// (x [n, h, w, c], w [kernel_h, kernel_w, c, multiplier]) -> [n, h', w', c * multiplier], with a.win
-/// the window. Refuses an x that is no image, weights that do not fit its channels or the window,
-/// and a VALID window larger than x.
+/// (x [n, h, w, c], w [kernel_h, kernel_w, c, multiplier]) -> [n, h', w', c * multiplier], with
+/// a.win the window. Refuses an x that is no image, weights that do not fit its channels or the
+/// window, and a VALID window larger than x.
 struct depthwise_convolution {
   static constexpr std::string_view name = "depthwise_convolution";
   static constexpr int foldable = 1;

@@ -52,7 +52,7 @@ struct fused_matmul {
   static constexpr void gradient(B& b, gradient_of& g) {
     int dy = g.incoming();
     if (!std::is_same_v<A, no_activation>)
-      dy = b.template add<activation_backward<A>>({g.out(), dy});
+      dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
     detail::give_contraction_gradients<matmul_backward_data, matmul_backward_filter>(b, g, dy);
   }
 };

@@ -41,9 +41,9 @@ struct local_response_normalization_backward {
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
-/// x -> x / (bias + alpha * sum of x_j^2 over the channels within depth_radius)^beta, channels being
-/// the last axis (Krizhevsky et al., NeurIPS 2012, section 3.3). P is a `constant` of
-/// response_options.
+/// x [n, h, w, c] -> x / (bias + alpha * sum of x_j^2 over the channels within depth_radius)^beta
+/// (Krizhevsky et al., NeurIPS 2012, section 3.3). P is a `constant` of response_options. Refuses
+/// what is no image.
 template <class P>
 struct local_response_normalization {
   static constexpr std::string_view name = "local_response_normalization";

@@ -1,0 +1,10 @@
+// first error: tiny: apply: batch_norm is no activation function: that has a `name` and takes one element, f(x)
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  conv2d<4, kernel_size{3}, scope{"conv1"}>, apply<ops::batch_norm{}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

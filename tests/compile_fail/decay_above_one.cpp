@@ -1,0 +1,10 @@
+// first error: tiny/norm: batch_norm: decay must lie in [0, 1]
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  batch_norm<decay{1.5}, scope{"norm"}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

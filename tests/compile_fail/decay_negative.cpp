@@ -1,0 +1,11 @@
+// first error: tiny/conv1/BatchNorm: batch_norm: decay must lie in [0, 1]
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  conv2d<4, kernel_size{3}, normalizer_fn{ops::batch_norm{}},
+         normalizer_params{with<decay{-0.1}>{}}, scope{"conv1"}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

@@ -1,0 +1,19 @@
+// first error: tiny: mine: the tag of this layer lacks `build<O>(b, x)`
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct mine_tag {
+  static constexpr std::string_view name = "mine";
+  static constexpr std::string_view function = "mine";
+  static constexpr std::string_view default_scope = "Mine";
+  static constexpr std::string_view options[] = {"stride"};
+};
+template <auto... Option>
+struct mine : layer<mine_tag, constant<Option>...> {};
+
+struct tiny : net<"tiny",
+  mine<>, flatten<>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

@@ -1,0 +1,22 @@
+// first error: tiny: the tag of a layer lacks `name`
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct mine_tag {
+  static constexpr std::string_view function = "mine";
+  static constexpr std::string_view default_scope = "Mine";
+  static constexpr std::string_view options[] = {"stride"};
+  template <class O, class B>
+  static constexpr int build(B&, int x) {
+    return x;
+  }
+};
+template <auto... Option>
+struct mine : layer<mine_tag, constant<Option>...> {};
+
+struct tiny : net<"tiny",
+  mine<>, flatten<>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});

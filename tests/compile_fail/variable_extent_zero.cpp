@@ -1,0 +1,10 @@
+// first error: tiny: variable: weights: shape [10,0]: extents must be positive
+#include <slim/network.hpp>
+
+using namespace slim;
+
+struct tiny : net<"tiny",
+  variable<"weights", shape{10, 0}>> {};
+
+using tiny_t = network<tiny, input<2, 8, 8, 3>>;
+static_assert(tiny_t::output_shape == shape{2, 10});
