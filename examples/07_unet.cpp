@@ -38,7 +38,7 @@ static_assert(model_t::output_shape == shape{batch, size, size, 1});
 static_assert(model_t::end_point<"unet/bottom/bottom_2">() == shape{batch, 8, 8, 32});
 static_assert(model_t::variable_shape<"unet/merge2/merge2_1/weights">() == shape{3, 3, 32, 16});
 
-/// A disc, rectangle or triangle around the origin.
+/// A disc, rectangle or triangle around (x, y).
 struct figure {
   int kind;
   double x, y, width, height;
