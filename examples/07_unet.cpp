@@ -2,9 +2,9 @@
 // whether it belongs to one. On the way down the network sees more of the image in less detail; on
 // the way up the detail comes back through skips, which join what was seen at the same size before.
 //
-// Figures are brighter or darker than the ground, which brightens to one side: no threshold on
-// pixels would find them. Trains on images drawn as it goes, prints one it has not seen beside truth
-// and prediction, and measures the intersection over the union of both on many more.
+// Figures are brighter or darker than the ground, which itself brightens to one side: no threshold
+// would find them. Trains on images drawn as it goes, prints one it has not seen beside truth and
+// prediction, and measures the intersection over the union of both on many more.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -38,7 +38,7 @@ static_assert(model_t::output_shape == shape{batch, size, size, 1});
 static_assert(model_t::end_point<"unet/bottom/bottom_2">() == shape{batch, 8, 8, 32});
 static_assert(model_t::variable_shape<"unet/merge2/merge2_1/weights">() == shape{3, 3, 32, 16});
 
-/// A disc, rectangle or triangle around the origin.
+/// A disc, rectangle or triangle around (x, y).
 struct figure {
   int kind;
   double x, y, width, height;
