@@ -52,6 +52,12 @@ struct vec {
 
   /// The first `count` elements from memory, zero in the others.
   static vec load_partial(const T* p, int count) {
+#ifdef EIGEN_VECTORIZE_AVX512
+    if constexpr (std::is_same_v<T, float>)
+      return packet(_mm512_maskz_loadu_ps(first(count), p));
+    else
+      return packet(_mm512_maskz_loadu_pd(first(count), p));
+#endif
     alignas(64) T buffer[width] = {};
     for (int i = 0; i < count; ++i) buffer[i] = p[i];
     return load(buffer);
@@ -61,10 +67,23 @@ struct vec {
   void storeu(T* p) const { Eigen::internal::pstoreu(p, value); }
 
   void store_partial(T* p, int count) const {
+#ifdef EIGEN_VECTORIZE_AVX512
+    if constexpr (std::is_same_v<T, float>)
+      return _mm512_mask_storeu_ps(p, first(count), value);
+    else
+      return _mm512_mask_storeu_pd(p, first(count), value);
+#endif
     alignas(64) T buffer[width];
     store(buffer);
     for (int i = 0; i < count; ++i) p[i] = buffer[i];
   }
+
+#ifdef EIGEN_VECTORIZE_AVX512
+  /// The mask of the first `count` elements.
+  static auto first(int count) {
+    return static_cast<std::conditional_t<width == 16, __mmask16, __mmask8>>((1u << count) - 1);
+  }
+#endif
 
   T sum() const { return Eigen::internal::predux(value); }
 
