@@ -12,6 +12,15 @@ constexpr bool is_op = requires {
   Tag::name;
   Tag::options;
 };
+/// Whether args<...> or with<...> makes a layer of a tag. (nvcc sees no member templates here.)
+template <class Args, class Tag>
+constexpr bool makes_layer =
+#ifdef __CUDACC__
+    requires { Tag::default_scope; };
+#else
+    requires { typename Args::template layer<Tag>; };
+#endif
+
 /// What a message calls a type that may not have a name.
 template <class T>
 constexpr std::string_view name_of_type() {

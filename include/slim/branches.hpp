@@ -22,24 +22,6 @@ constexpr bool lower_branches(B& b, int x, int* outputs) {
   return true;
 }
 
-/// For as long as it lives, errors speak of the open scope and of `name`.
-class named_in_errors {
- public:
-  constexpr named_in_errors(graph_builder& b, std::string_view name)
-      : b_(b), layer_(b.layer), name_(b.layer_name) {
-    b.layer = -1;
-    b.layer_name = name;
-  }
-  constexpr ~named_in_errors() { b_.layer = layer_, b_.layer_name = name_; }
-  named_in_errors(const named_in_errors&) = delete;
-  named_in_errors& operator=(const named_in_errors&) = delete;
-
- private:
-  graph_builder& b_;
-  int layer_;
-  std::string_view name_;
-};
-
 }  // namespace detail
 
 /// x itself: the branch of a residual unit that does nothing.

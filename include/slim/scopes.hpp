@@ -22,6 +22,28 @@ class opened_scope {
   int outer_;
 };
 
+namespace detail {
+
+/// For as long as it lives, errors speak of the open scope and of `name`.
+class named_in_errors {
+ public:
+  constexpr named_in_errors(graph_builder& b, std::string_view name)
+      : b_(b), layer_(b.layer), name_(b.layer_name) {
+    b.layer = -1;
+    b.layer_name = name;
+  }
+  constexpr ~named_in_errors() { b_.layer = layer_, b_.layer_name = name_; }
+  named_in_errors(const named_in_errors&) = delete;
+  named_in_errors& operator=(const named_in_errors&) = delete;
+
+ private:
+  graph_builder& b_;
+  int layer_;
+  std::string_view name_;
+};
+
+}  // namespace detail
+
 /// Layers inside a variable scope.
 template <text Name, class... Entry>
 struct variable_scope {
@@ -83,7 +105,7 @@ struct args {
 template <class Tag, text Scope, class... Args>
 struct stack {
   static constexpr bool has_layers =
-      requires { Tag::function; } && (requires { typename Args::template layer<Tag>; } && ...);
+      requires { Tag::function; } && (makes_layer<Args, Tag> && ...);
   static constexpr graph_counts needs = [] {
     if constexpr (has_layers)
       return needs_of<typename Args::template layer<Tag>...>() + graph_counts{.scopes = 1};

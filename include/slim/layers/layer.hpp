@@ -162,10 +162,10 @@ constexpr int activate(B& b, int x) {
 /// The layer of a normalizer_fn's tag, with the options of its normalizer_params.
 template <class Tag, class Params, class Context, class B>
 constexpr int normalize(B& b, int y) {
-  if constexpr (requires { typename Params::template layer<Tag>; })
-    return Params::template layer<Tag>::template lower<Context>(b, y);
-  else if constexpr (!requires { typename Params::list; })
+  if constexpr (!requires { typename Params::list; })
     return b.fail("normalizer_params takes with<...>{}, such as with<decay{0.9}>{}");
+  else if constexpr (makes_layer<Params, Tag>)
+    return Params::template layer<Tag>::template lower<Context>(b, y);
   else if constexpr (requires { Tag::name; })
     return b.fail("normalizer_fn ", Tag::name, " is no op of a layer, such as ops::batch_norm{}");
   else

@@ -20,22 +20,19 @@ struct inception_v1_arg_scope : inception_v1_arg_scope_of<weight_decay{0.00004},
 
 namespace detail {
 
-/// Outputs of the convolutions of a block: a 1x1; a 1x1 and its 3x3, twice; the one behind the pool.
-struct inception_v1_widths {
-  int branch_0, reduce_1, branch_1, reduce_2, branch_2, branch_3;
-};
-
-/// One block; `Second` is the scope of the 3x3 convolution that stands for the paper's 5x5.
-template <text Name, inception_v1_widths W, text Second = "Conv2d_0b_3x3">
+/// One block of branches, by the outputs of their convolutions: a 1x1; a 1x1 and its 3x3, twice; the
+/// one behind the pool. `Second` is the scope of the 3x3 that stands for the paper's 5x5.
+template <text Name, int Branch0, int Reduce1, int Branch1, int Reduce2, int Branch2, int Branch3,
+          text Second = "Conv2d_0b_3x3">
 struct inception_v1_block
     : mixed<Name,
-  variable_scope<"Branch_0", conv2d<W.branch_0, kernel_size{1}, scope{"Conv2d_0a_1x1"}>>,
-  variable_scope<"Branch_1", conv2d<W.reduce_1, kernel_size{1}, scope{"Conv2d_0a_1x1"}>,
-                             conv2d<W.branch_1, kernel_size{3}, scope{"Conv2d_0b_3x3"}>>,
-  variable_scope<"Branch_2", conv2d<W.reduce_2, kernel_size{1}, scope{"Conv2d_0a_1x1"}>,
-                             named<Second, conv2d<W.branch_2, kernel_size{3}>>>,
+  variable_scope<"Branch_0", conv2d<Branch0, kernel_size{1}, scope{"Conv2d_0a_1x1"}>>,
+  variable_scope<"Branch_1", conv2d<Reduce1, kernel_size{1}, scope{"Conv2d_0a_1x1"}>,
+                             conv2d<Branch1, kernel_size{3}, scope{"Conv2d_0b_3x3"}>>,
+  variable_scope<"Branch_2", conv2d<Reduce2, kernel_size{1}, scope{"Conv2d_0a_1x1"}>,
+                             named<Second, conv2d<Branch2, kernel_size{3}>>>,
   variable_scope<"Branch_3", max_pool2d<kernel_size{3}, scope{"MaxPool_0a_3x3"}>,
-                             conv2d<W.branch_3, kernel_size{1}, scope{"Conv2d_0b_1x1"}>>> {};
+                             conv2d<Branch3, kernel_size{1}, scope{"Conv2d_0b_1x1"}>>> {};
 
 }  // namespace detail
 
@@ -50,17 +47,17 @@ struct inception_v1_base
   detail::keyed<"Conv2d_2b_1x1", conv2d<64, kernel_size{1}>>,
   detail::keyed<"Conv2d_2c_3x3", conv2d<192, kernel_size{3}>>,
   detail::keyed<"MaxPool_3a_3x3", max_pool2d<kernel_size{3}, stride{2}>>,
-  detail::inception_v1_block<"Mixed_3b", {64, 96, 128, 16, 32, 32}>,
-  detail::inception_v1_block<"Mixed_3c", {128, 128, 192, 32, 96, 64}>,
+  detail::inception_v1_block<"Mixed_3b", 64, 96, 128, 16, 32, 32>,
+  detail::inception_v1_block<"Mixed_3c", 128, 128, 192, 32, 96, 64>,
   detail::keyed<"MaxPool_4a_3x3", max_pool2d<kernel_size{3}, stride{2}>>,
-  detail::inception_v1_block<"Mixed_4b", {192, 96, 208, 16, 48, 64}>,
-  detail::inception_v1_block<"Mixed_4c", {160, 112, 224, 24, 64, 64}>,
-  detail::inception_v1_block<"Mixed_4d", {128, 128, 256, 24, 64, 64}>,
-  detail::inception_v1_block<"Mixed_4e", {112, 144, 288, 32, 64, 64}>,
-  detail::inception_v1_block<"Mixed_4f", {256, 160, 320, 32, 128, 128}>,
+  detail::inception_v1_block<"Mixed_4b", 192, 96, 208, 16, 48, 64>,
+  detail::inception_v1_block<"Mixed_4c", 160, 112, 224, 24, 64, 64>,
+  detail::inception_v1_block<"Mixed_4d", 128, 128, 256, 24, 64, 64>,
+  detail::inception_v1_block<"Mixed_4e", 112, 144, 288, 32, 64, 64>,
+  detail::inception_v1_block<"Mixed_4f", 256, 160, 320, 32, 128, 128>,
   detail::keyed<"MaxPool_5a_2x2", max_pool2d<kernel_size{2}, stride{2}>>,
-  detail::inception_v1_block<"Mixed_5b", {256, 160, 320, 32, 128, 128}, "Conv2d_0a_3x3">,
-  detail::inception_v1_block<"Mixed_5c", {384, 192, 384, 48, 128, 128}>>> {};
+  detail::inception_v1_block<"Mixed_5b", 256, 160, 320, 32, 128, 128, "Conv2d_0a_3x3">,
+  detail::inception_v1_block<"Mixed_5c", 384, 192, 384, 48, 128, 128>>> {};
 
 namespace detail {
 

@@ -7,6 +7,21 @@
 
 namespace slim {
 
+/// No activation.
+struct identity_function {
+  static constexpr std::string_view name = "identity";
+  template <class T>
+  constexpr T operator()(T x) const {
+    return x;
+  }
+  template <class T>
+  constexpr T gradient(T) const {
+    return T(1);
+  }
+  friend constexpr bool operator==(identity_function, identity_function) = default;
+};
+using no_activation = constant<identity_function{}>;
+
 template <class F>
 constexpr bool gradient_from_input = requires { F::gradient_from_input; };
 
