@@ -308,3 +308,53 @@ TEST_CASE("normalizer_params beat an arg_scope on batch_norm, which beats the de
   STATIC_REQUIRE(epsilon_of(by_default::lowered()) == 0.001);
   STATIC_REQUIRE(decay_of(by_default::lowered()) == 0.999);
 }
+
+namespace {
+
+/// A normalized layer on images of 7x6x3, with a loss so that it has a training program. Without
+/// batch statistics that one computes what the forward pass does, but does not fold.
+template <class Layer>
+using frozen = model<arg_scope<on<ops::batch_norm>, with<is_training{false}, slim::scale{true}>,
+                               arg_scope<on<ops::conv2d, ops::conv2d_in_plane,
+                                            ops::conv2d_transpose, ops::separable_conv2d,
+                                            ops::fully_connected>,
+                                         with<norm>, Layer>>,
+                     input<2, 7, 6, 3>, named_input<"labels", float, 2, 7, 6, 4>,
+                     mean_squared_error<>, scalar<double>>;
+
+template <class Layer>
+void check_folding(int folded) {
+  frozen<Layer> m;
+  m.initialize(7);
+  for (int v = 0; v < frozen<Layer>::variable_count; ++v) {
+    const auto view = m.variable(v);
+    if (m.variable_name(v).find("BatchNorm") == std::string::npos) continue;
+    const auto u = slim_test::uniform("fold/" + m.variable_name(v), std::size_t(view.dims.count()));
+    std::ranges::transform(u, view.begin(), [](double x) { return 1.5 + x; });
+  }
+  const auto u = slim_test::uniform("fold/x", 2 * 7 * 6 * 3);
+  const std::vector<double> x(u.begin(), u.end()), wanted(2 * 7 * 6 * 4, 0.5);
+  const auto forward = numbers(m.forward(x, wanted));
+  m.backward(x, wanted);
+  const auto training = numbers(m.output());
+  REQUIRE(forward.size() == training.size());
+  for (std::size_t i = 0; i < forward.size(); ++i)
+    CHECK(forward[i] == Approx(training[i]).epsilon(1e-12).margin(1e-12));
+  CHECK(count(frozen<Layer>::inference_program(), "scale_columns") == folded);
+  CHECK(count(frozen<Layer>::training_program(), "scale_columns") == 0);
+}
+
+}  // namespace
+
+TEST_CASE("every layer with a normalizer computes the same folded and not") {
+  check_folding<conv2d<4, kernel_size{3}>>(1);
+  check_folding<conv2d<4, kernel_size{3}, activation_fn{none}>>(1);
+  check_folding<separable_conv2d<4, kernel_size{3}>>(1);  // its pointwise half takes the scale
+  check_folding<sequence<conv2d<4, kernel_size{1}, normalizer_fn{none}>,
+                         conv2d_in_plane<kernel_size{3}>>>(1);
+  check_folding<sequence<conv2d<2, kernel_size{1}, normalizer_fn{none}>,
+                         separable_conv2d<none, kernel_size{3}, depth_multiplier{2}>>>(1);
+  check_folding<conv2d_transpose<4, kernel_size{3}>>(0);  // a scale and a shift of its own
+  check_folding<fully_connected<4>>(1);
+  check_folding<sequence<conv2d<4, kernel_size{3}, normalizer_fn{none}>, batch_norm<>>>(0);  // ReLU
+}
