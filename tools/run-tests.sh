@@ -20,7 +20,8 @@ skip() {
   skipped_names="$skipped_names$1; "
 }
 
-# Builds into build/$1 with the environment and options that follow, then runs meson's tests.
+# Configures build/$1 with the environment and options that follow, then runs meson's tests, which
+# builds what they need.
 suite() {  # folder, meson test arguments, environment..., -- meson options...
   local folder=build/$1 arguments=$2 environment=()
   shift 2
@@ -33,26 +34,33 @@ suite() {  # folder, meson test arguments, environment..., -- meson options...
       return
     }
   fi
-  build_and_test "$folder" "$arguments"
+  run_tests "$folder" "$arguments"
 }
 
-build_and_test() {  # folder, meson test arguments
-  local folder=$1 arguments=$2
-  echo "== $folder $arguments"
-  ninja -C "$folder" -j 2 >"$folder.log" 2>&1
+build_all() {  # folder: benchmarks and all, without warnings
+  ninja -C "$1" -j 2 >"$1.log" 2>&1
   local built=$?
-  count "building $folder without warnings" $built
-  if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$folder.log" | head -n 20; return; fi
+  count "building $1 without warnings" $built
+  if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$1.log" | head -n 20; fi
+}
+
+run_tests() {  # folder, meson test arguments
+  local folder=$1 arguments=$2 start=$SECONDS
+  echo "== $folder $arguments"
   # shellcheck disable=SC2086
-  meson test -C "$folder" --no-rebuild --num-processes 1 --print-errorlogs $arguments \
-    >"$folder.log" 2>&1
+  meson test -C "$folder" --num-processes 1 --print-errorlogs $arguments >"$folder.log" 2>&1
   grep -E "^ *[0-9]+/[0-9]+ " "$folder.log"
   grep -E "FAIL|TIMEOUT" -A 40 "$folder.log" | grep -vE "^ *[0-9]+/[0-9]+ " | head -n 60
   local ok bad out
   ok=$(sed -nE 's/^Ok: +([0-9]+).*/\1/p' "$folder.log")
   bad=$(sed -nE 's/^(Fail|Timeout|Unexpected Pass): +([0-9]+).*/\2/p' "$folder.log" | paste -sd+)
   out=$(sed -nE 's/^Expected Fail: +([0-9]+).*/\1/p' "$folder.log")
-  if [ -z "$ok" ]; then count "running the tests of $folder" 1; return; fi
+  echo "== $folder: $((SECONDS - start)) s"
+  if [ -z "$ok" ]; then
+    grep -E "error|warning|FAILED" "$folder.log" | head -n 20
+    count "building and running the tests of $folder" 1
+    return
+  fi
   passed=$((passed + ok + ${out:-0}))
   failed=$((failed + $((${bad:-0}))))
   local name
@@ -63,11 +71,13 @@ build_and_test() {  # folder, meson test arguments
 mkdir -p build
 clang=$(command -v clang++-19 || command -v clang++ || true)
 suite release "--no-suite conformance --no-suite conformance-quick" CXX=g++ --
+build_all build/release
 conformance=conformance-quick
 if $full; then conformance=conformance; fi
-build_and_test build/release "--suite $conformance"
+run_tests build/release "--suite $conformance"
 if [ -n "$clang" ]; then
-  clang_suites="--suite unit --suite examples --suite compile --suite fuzz"
+  # The sanitized build below is clang's, too: without --full the unit tests run there alone.
+  clang_suites="--suite examples --suite compile --suite fuzz"
   if $full; then clang_suites=""; fi
   suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled
 else

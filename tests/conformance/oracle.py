@@ -16,9 +16,9 @@
                       [--steps N] [--optimizer NAME] [--learning-rate R] [as above]
       trains on one batch: every model variable after the last step, and losses [N], the total loss
       before each step
-  oracle.py compare WANT GOT [--rtol R] [--spread PLAIN] [--only PREFIX] [--ignore SUFFIX]
+  oracle.py compare WANT GOT [--rtol R] [--spread PREFIX...] [--only PREFIX] [--ignore SUFFIX]
       the distance |want - got| / |want| (2-norms) of every tensor; exit status 1 where it is above
-      R and above three times that between WANT and PLAIN, or where one file lacks a tensor
+      R and above three times that between WANT and a PREFIX, or where one file lacks a tensor
 
 Answers are V2 checkpoints. Dropout keeps everything, so that training is deterministic. --plain
 runs without oneDNN: how far that moves a float32 answer is TensorFlow's own spread. TensorFlow's
@@ -298,9 +298,9 @@ def distance(want, got):
     return float(value) if np.isfinite(value) else np.inf
 
 
-def compare(want, got, rtol=1e-4, spread=None, only="", ignore=None):
+def compare(want, got, rtol=1e-4, spread=(), only="", ignore=None):
     """Compares two checkpoints, whose tensors must be the same ones."""
-    want, got, spread = load(want), load(got), load(spread) if spread else None
+    want, got, spread = load(want), load(got), [load(prefix) for prefix in spread]
     want_shapes, got_shapes = (
         {name: shape for name, shape in reader.get_variable_to_shape_map().items()
          if name.startswith(only) and not (ignore and name.endswith(ignore))}
@@ -313,9 +313,10 @@ def compare(want, got, rtol=1e-4, spread=None, only="", ignore=None):
             faults.append(f"shape     {name} {got_shapes[name]} instead of {want_shapes[name]}")
             continue
         tensor, allowed = want.get_tensor(name), rtol
-        if spread:
-            moved = distance(tensor, spread.get_tensor(name))
-            allowed = max(allowed, 3 * moved if np.isfinite(moved) else 0)
+        for other in spread:
+            if other.has_tensor(name):  # float64 answers have no moving variances
+                moved = distance(tensor, other.get_tensor(name))
+                allowed = max(allowed, 3 * moved if np.isfinite(moved) else 0)
         distances.append(Distance(name, distance(tensor, got.get_tensor(name)), allowed))
     faults += [f"differs   {d.name} {d.value:.2e} of {d.allowed:.2e}"
                for d in distances if not d.fits()]
@@ -360,7 +361,7 @@ def parser():
     option["compare"]("want")
     option["compare"]("got")
     option["compare"]("--rtol", type=float, default=1e-4)
-    option["compare"]("--spread", metavar="PLAIN")
+    option["compare"]("--spread", metavar="PREFIX", nargs="*", default=[])
     option["compare"]("--only", default="", metavar="PREFIX")
     option["compare"]("--ignore", metavar="SUFFIX")
     return top
