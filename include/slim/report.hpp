@@ -48,7 +48,7 @@ inline long bytes_written(const program& p, const step_row& s) {
 /// Elements of the variables a step reads, for the layer they belong to.
 inline long parameters_of(const program& p, const step_row& s) {
   long sum = 0;
-  for (int k = 0; k < s.inputs && !s.backward; ++k) {
+  for (int k = 0; k < s.inputs && !s.backward && !s.update; ++k) {
     const tensor_row& t = p.tensors[p.edges[s.first_input + k]];
     if (t.place.where == storage::variable && s.op != "regularizer") sum += t.dims.count();
   }
