@@ -50,30 +50,7 @@ struct quartic_regularizer {
 
 /// x + the entries' output: x is read twice.
 template <class... Entry>
-struct residual {
-  template <class Context, class B>
-  static int lower(B& b, int x) {
-    const int y = in_order<Context, Entry...>::lower(b, x);
-    return b.template add<op::add>({x, y});
-  }
-};
-/// The sum of two ways.
-template <class Left, class Right>
-struct diamond {
-  template <class Context, class B>
-  static int lower(B& b, int x) {
-    const int left = Left::template lower<Context>(b, x);
-    return b.template add<op::add>({left, Right::template lower<Context>(b, x)});
-  }
-};
-/// An activation by itself.
-template <auto F>
-struct function {
-  template <class Context, class B>
-  static int lower(B& b, int x) {
-    return b.template add<op::activation<constant<F>>>({x});
-  }
-};
+using residual = sum<identity, sequence<Entry...>>;
 /// Adds a variable of x's shape.
 struct add_variable {
   template <class Context, class B>
@@ -83,12 +60,7 @@ struct add_variable {
     return b.template add<op::add>({p, x});
   }
 };
-struct twice {
-  template <class Context, class B>
-  static int lower(B& b, int x) {
-    return b.template add<op::add>({x, x});
-  }
-};
+using twice = sum<identity, identity>;
 /// Entries, then losses of their output, over n examples of k classes.
 template <int N, class Labels, class... Loss>
 struct with_losses {
@@ -304,14 +276,60 @@ std::vector<row<B>> other_layers() {
        &sequence_of<B, conv3<3>, residual<conv3<3>, residual<conv3<3>>>>},
       {"diamond",
        {2, 5, 4, 3},
-       &sequence_of<B, conv3<2>, diamond<conv3<4>, conv2d<4, kernel_size{1}>>, conv3<2>>},
+       &sequence_of<B, conv3<2>, sum<conv3<4>, conv2d<4, kernel_size{1}>>, conv3<2>>},
       {"the same twice", {3, 4}, &sequence_of<B, fully_connected<4>, twice, linear<3>>},
+      {"concat", {2, 4, 3, 3}, &sequence_of<B, concat<conv3<2>, identity, conv3<4>>, conv3<2>>},
+      {"concat of one value twice", {3, 4}, &sequence_of<B, concat<identity, identity>, linear<3>>},
+      {"reused variables",
+       {2, 4, 4, 3},
+       &sequence_of<B, sum<conv3<3, scope{"shared"}>,
+                           sequence<apply<tanh_fn{}>, reuse<conv3<3, scope{"shared"}>>>>>},
       {"a variable plus an activation",
        {3, 4, 4, 3},
        &sequence_of<B, conv3<3>, add_variable, conv3<2>>},
       {"a variable plus a dense activation",
        {3, 4},
        &sequence_of<B, fully_connected<5>, add_variable, linear<2>>},
+  };
+}
+
+/// Through the statistics of the batch, and with moving averages.
+template <class B>
+std::vector<row<B>> batch_norms() {
+  constexpr slim::scale gamma{true};
+  constexpr normalizer_fn norm{ops::batch_norm{}};
+  constexpr auto linear_conv = activation_fn{none};
+  return {
+      {"batch_norm", {6, 4}, &sequence_of<B, batch_norm<>>},
+      {"batch_norm with gamma", {6, 4}, &sequence_of<B, batch_norm<gamma>>},
+      {"batch_norm of rank 3, without beta",
+       {3, 4, 5},
+       &sequence_of<B, batch_norm<gamma, center{false}, epsilon{0.1}>>},
+      {"batch_norm of images, and relu",
+       {2, 4, 3, 19},
+       &sequence_of<B, batch_norm<gamma, activation_fn{relu}>, conv3<2>>},
+      {"batch_norm of two numbers", {2, 1, 1, 3}, &sequence_of<B, batch_norm<epsilon{1.0}>>},
+      {"batch_norm with penalties",
+       {6, 4},
+       &sequence_of<B, batch_norm<gamma, gamma_regularizer{l2_regularizer{0.3}},
+                                  beta_regularizer{l2_regularizer{0.2}}>>},
+      {"batch_norm by moving averages",
+       {3, 4, 3, 5},
+       &sequence_of<B, conv3<4>, batch_norm<gamma, is_training{false}, activation_fn{elu}>>},
+      {"conv2d, normalized", {2, 5, 4, 3}, &sequence_of<B, conv3<4, norm>, conv3<2, norm>>},
+      {"fully_connected, normalized", {6, 4}, &sequence_of<B, fully_connected<5, norm>, linear<2>>},
+      {"separable_conv2d, normalized",
+       {2, 5, 4, 3},
+       &sequence_of<B, separable_conv2d<4, kernel_size{3}, norm>>},
+      {"conv2d_in_plane, normalized",
+       {2, 5, 4, 3},
+       &sequence_of<B, conv2d_in_plane<kernel_size{3}, norm>>},
+      {"conv2d_transpose, normalized",
+       {2, 4, 3, 3},
+       &sequence_of<B, conv2d_transpose<4, kernel_size{3}, stride{2}, norm>>},
+      {"residual, normalized",
+       {2, 5, 4, 3},
+       &sequence_of<B, residual<conv3<3, norm, linear_conv>>, apply<relu>, conv3<2>>},
   };
 }
 
@@ -402,7 +420,7 @@ std::vector<row<B>> regularizers() {
 /// By itself, in a convolution that something follows, and in a fully connected layer.
 template <auto F, class B>
 void add_activation(std::vector<row<B>>& rows, const char* name) {
-  rows.push_back({name, {3, 20}, &sequence_of<B, function<F>>, 8});
+  rows.push_back({name, {3, 20}, &sequence_of<B, apply<F>>, 8});
   rows.push_back({name, {1, 5, 5, 2}, &sequence_of<B, conv3<3, activation_fn{F}>, conv3<2>>, 4});
   rows.push_back(
       {name, {4, 6}, &sequence_of<B, fully_connected<5, activation_fn{F}>, linear<3>>, 4});
@@ -439,8 +457,10 @@ class subject {
     for (int v = 0; v < variables(); ++v) {
       const auto values = numbers(model_.run().name_of(v), model_.run().variable(v).dims.count());
       const double scale = v == 0 ? r.x_scale : 1;
+      const bool variance = model_.program().variables[v].leaf == "moving_variance";
       for (std::size_t i = 0; i < values.size(); ++i)
-        model_.run().variable(v)[static_cast<long>(i)] = scale * values[i];
+        model_.run().variable(v)[static_cast<long>(i)] =
+            variance ? 1.5 + values[i] : scale * values[i];
     }
     make_inputs();
     model_.run().set_random(5, 7);
@@ -482,7 +502,8 @@ class subject {
   void move(const std::vector<std::vector<double>>& direction, double step) {
     for (int v = 0; v < variables(); ++v)
       for (std::size_t i = 0; i < direction[static_cast<std::size_t>(v)].size(); ++i)
-        variable(v)[static_cast<long>(i)] += step * direction[static_cast<std::size_t>(v)][i];
+        if (model_.program().variables[v].trainable)
+          variable(v)[static_cast<long>(i)] += step * direction[static_cast<std::size_t>(v)][i];
   }
   void make_inputs() {
     const program& p = model_.program();
@@ -606,6 +627,9 @@ TEMPLATE_TEST_CASE("gradients of convolutions", "", eigen_double, cpu_double) {
 }
 TEMPLATE_TEST_CASE("gradients of other layers", "", eigen_double, cpu_double) {
   check_rows<TestType>(other_layers<builder<TestType>>());
+}
+TEMPLATE_TEST_CASE("gradients of batch norm", "", eigen_double, cpu_double) {
+  check_rows<TestType>(batch_norms<builder<TestType>>());
 }
 TEMPLATE_TEST_CASE("gradients of losses", "", eigen_double, cpu_double) {
   check_rows<TestType>(losses<builder<TestType>>());

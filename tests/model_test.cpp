@@ -137,6 +137,10 @@ struct ops_apart : slim_test::dynamic_model<float, backend::cpu> {
               conv2d<16, kernel_size{3}, rate{2}, weights_regularizer{l1_regularizer{0.1}}>,
               conv2d<16, kernel_size{3}>, bias_add<function{}>, dropout<>,
               avg_pool2d<kernel_size{2}, stride{1}>, max_pool2d<kernel_size{2}>, softmax<>,
+              batch_norm<slim::scale{true}>, apply<relu>, concat<identity, conv2d<3, kernel_size{1}>>,
+              separable_conv2d<6, kernel_size{3}>, conv2d_in_plane<kernel_size{3}>,
+              conv2d_transpose<4, kernel_size{2}, stride{2}>, sum<identity, apply<relu>>,
+              unit_norm<dim{3}>, local_response_normalization<depth_radius{2}>,
               fully_connected<8>, flatten<>, fully_connected<classes>>;
           const int first = b.g.values.size();
           b.g.output = layers::lower<no_context>(b, x);
@@ -163,6 +167,29 @@ struct ops_apart : slim_test::dynamic_model<float, backend::cpu> {
 };
 
 }  // namespace
+
+TEST_CASE("batch norm allocates nothing, when it is prepared anew neither") {
+  using net = arg_scope<on<ops::conv2d>, with<normalizer_fn{ops::batch_norm{}}>,
+                        conv2d<16, kernel_size{3}>, conv2d<8, kernel_size{1}, activation_fn{none}>,
+                        max_pool2d<kernel_size{2}>, batch_norm<activation_fn{relu}>, flatten<>,
+                        fully_connected<classes, activation_fn{none}>>;
+  using model_t = model<net, input<batch, 16, 16, 3>, labels<batch>, sparse_softmax_cross_entropy<>>;
+  cpu_device device(2);
+  model_t m(device);
+  m.initialize(1);
+  const auto x = images<float>(batch);
+  const auto y = some_labels(batch);
+  const auto step = [&] {
+    m.forward(x);
+    m.backward(x, y);
+    m.update(momentum{0.01});
+    m.forward(x);  // folds the weights that have moved
+  };
+  step();
+  const long before = allocations;
+  for (int i = 0; i < 3; ++i) step();
+  CHECK(allocations - before == 0);
+}
 
 TEST_CASE("no op allocates") {
   cpu_device device(2);

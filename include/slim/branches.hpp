@@ -97,24 +97,22 @@ struct from {
   }
 
   static constexpr int find(const graph_builder& b, std::string_view wanted) {
-    if (const int value = find_end_point(b.g, wanted); value >= 0) return value;
-    for (int open = b.scope; open >= 0; open = b.g.scopes[open].parent) {
-      message path = scope_path(b.g, open);
-      path << "/" << wanted;
-      if (const int value = find_end_point(b.g, path.view()); value >= 0) return value;
-    }
+    if (const int value = in_open_scopes(b, wanted, &find_end_point); value >= 0) return value;
     if (const int input = find_input(b.g, wanted); input >= 0) return b.g.inputs[input].value;
-    return find_value_of_variable(b, wanted);
+    const int variable = in_open_scopes(b, wanted, &find_variable);
+    return variable < 0 ? -1 : b.g.variables[variable].value;
   }
 
  private:
-  static constexpr int find_value_of_variable(const graph_builder& b, std::string_view wanted) {
-    int variable = find_variable(b.g, wanted);
-    for (int open = b.scope; open >= 0 && variable < 0; open = b.g.scopes[open].parent) {
+  /// What has this name in full, or behind the path of a scope that is open: innermost first.
+  static constexpr int in_open_scopes(const graph_builder& b, std::string_view wanted,
+                                      int (*find_full)(const graph&, std::string_view)) {
+    int found = find_full(b.g, wanted);
+    for (int open = b.scope; open >= 0 && found < 0; open = b.g.scopes[open].parent) {
       message path = scope_path(b.g, open);
-      variable = find_variable(b.g, (path << "/" << wanted).view());
+      found = find_full(b.g, (path << "/" << wanted).view());
     }
-    return variable < 0 ? -1 : b.g.variables[variable].value;
+    return found;
   }
 };
 

@@ -13,14 +13,11 @@
 
 namespace slim {
 
-/// The ops that passes put in themselves.
-struct pass_ops {
-  differentiation_ops differentiation;
-};
-
+/// The ops that differentiation puts in itself.
 template <class Target>
-inline constexpr pass_ops pass_ops_of{{&op_info_of<op::add, Target>, &op_info_of<op::one, Target>,
-                                       &op_info_of<op::copy, Target>}};
+inline constexpr differentiation_ops differentiation_ops_of{&op_info_of<op::add, Target>,
+                                                            &op_info_of<op::one, Target>,
+                                                            &op_info_of<op::copy, Target>};
 
 /// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`,
 /// training all but `fold`.
@@ -30,7 +27,8 @@ inline constexpr pass_ops pass_ops_of{{&op_info_of<op::add, Target>, &op_info_of
 enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
 /// Runs one pass on a graph that holds what the pass before it left.
-constexpr void run_pass(graph_builder& b, pass which, bool training, const pass_ops& ops) {
+constexpr void run_pass(graph_builder& b, pass which, bool training,
+                        const differentiation_ops& ops) {
   b.training = training;
   if (b.failed()) return;
   switch (which) {
@@ -42,7 +40,7 @@ constexpr void run_pass(graph_builder& b, pass which, bool training, const pass_
     case pass::fuse_forward:
       if (training) drop_unused(b.g, true);
       return fuse(b);
-    case pass::differentiate: return differentiate(b, ops.differentiation);
+    case pass::differentiate: return differentiate(b, ops);
     case pass::fuse_backward:
       fuse(b);
       return drop_unused(b.g, training);
@@ -70,7 +68,7 @@ struct after_pass {
     graph g = storage.view(Before::view());
     copy_living(Before::view(), g);
     builder<Target> b(g);
-    run_pass(b, Which, Training, pass_ops_of<Target>);
+    run_pass(b, Which, Training, differentiation_ops_of<Target>);
     storage.keep(g);
     return storage;
   }

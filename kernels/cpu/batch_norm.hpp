@@ -109,15 +109,20 @@ void for_each_row_vec(const kernel_call& call, const shape& dims, F f) {
                        });
 }
 
-/// gamma / sqrt(variance + epsilon), into the workspace.
+/// gamma / sqrt(variance + epsilon); gamma is the optional input behind `fixed` others.
 template <class T>
-T* scale_of(const kernel_call& call, const T* variance, int fixed, int c) {
-  T* scale = call.workspace<T>();
+void write_scale(const kernel_call& call, const T* variance, int fixed, int c, T* scale) {
   const int gamma = op::detail::optional_input(call.a(), fixed, op::batch_norm_parts::gamma);
   for (int i = 0; i < c; ++i) {
     const double g = gamma < 0 ? 1.0 : double(call.in(gamma).as<const T>()[i]);
     scale[i] = static_cast<T>(g / std::sqrt(double(variance[i]) + call.a().number));
   }
+}
+/// The same, into the workspace.
+template <class T>
+T* scale_of(const kernel_call& call, const T* variance, int fixed, int c) {
+  T* scale = call.workspace<T>();
+  write_scale(call, variance, fixed, c, scale);
   return scale;
 }
 
@@ -237,6 +242,49 @@ void scale_shift(const kernel_call& call) {
   });
 }
 
+/// gamma / sqrt(variance + epsilon). These three run when variables have changed.
+template <class T>
+void batch_norm_scale(const kernel_call& call) {
+  write_scale(call, call.in(0).as<const T>(), 1, call.out().dims[0], call.out().as<T>());
+}
+
+/// beta + (bias - mean) * scale.
+template <class T>
+void batch_norm_shift(const kernel_call& call) {
+  const auto optional = [&](int part) {
+    const int at = op::detail::optional_input(call.a(), 2, part);
+    return at < 0 ? nullptr : call.in(at).as<const T>();
+  };
+  const T *mean = call.in(0).as<const T>(), *scale = call.in(1).as<const T>();
+  const T *beta = optional(op::batch_norm_parts::beta), *bias = optional(op::batch_norm_parts::bias);
+  for (int i = 0; i < call.out().dims[0]; ++i) {
+    const double from = bias == nullptr ? 0.0 : double(bias[i]);
+    const double moved = (from - double(mean[i])) * double(scale[i]);
+    call.out().as<T>()[i] = static_cast<T>(beta == nullptr ? moved : double(beta[i]) + moved);
+  }
+}
+
+/// w [rows, c] * scale [c].
+template <class T>
+void scale_columns(const kernel_call& call) {
+  const T *w = call.in(0).as<const T>(), *scale = call.in(1).as<const T>();
+  const int c = call.in(1).dims[0];
+  T* scaled = call.out().as<T>();
+  for_each_row_vec<T>(call, shape{static_cast<int>(call.out().dims.count() / c), c},
+                      [&](long i, int channel, int n) {
+                        store_some(load_some(w + i, n) * load_some(scale + channel, n),
+                                   scaled + i, n);
+                      });
+}
+
+template <class T>
+void update_moving_average(const kernel_call& call) {
+  const reference::moving_average<T> average(call);
+  const T* batch = call.in(1).as<const T>();
+  T* moving = call.out().as<T>();
+  for (int i = 0; i < call.out().dims[0]; ++i) moving[i] = average(moving[i], batch[i]);
+}
+
 /// f(a + b).
 template <class A, class T>
 void add_activation(const kernel_call& call) {
@@ -292,6 +340,30 @@ template <class A, class T>
 struct kernel_of<op::fused_scale_shift<A>, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return {"one pass", &cpu::scale_shift<A, T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::batch_norm_scale, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"channels", &cpu::batch_norm_scale<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::batch_norm_shift, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"channels", &cpu::batch_norm_shift<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::scale_columns, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::scale_columns<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::update_moving_average, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"channels", &cpu::update_moving_average<T>, 0};
   }
 };
 template <class A, class T>

@@ -3,7 +3,7 @@
 
 #include <slim/op/batch_norm.hpp>
 
-#include "support.hpp"
+#include "elementwise.hpp"
 
 namespace slim {
 namespace reference {
@@ -127,6 +127,20 @@ void scale_shift(const kernel_call& call) {
   });
 }
 
+/// (moving, batch) -> the moving average after an update.
+template <class T>
+struct moving_average {
+  T unbiased, pull;
+
+  explicit moving_average(const kernel_call& call) {
+    const long count = long{call.n()} * call.a().dims.count();
+    unbiased = call.a().integer == 0 ? T(1) : T(count) / T(std::max(count - 1, 1L));
+    // TensorFlow holds 1 - decay in float32, whatever the variable's type.
+    pull = static_cast<T>(static_cast<float>(1.0 - call.a().number));
+  }
+  T operator()(T moving, T batch) const { return moving - (moving - batch * unbiased) * pull; }
+};
+
 }  // namespace reference
 
 template <class T>
@@ -231,16 +245,7 @@ struct kernel_of<op::update_moving_average, T, backend::eigen> {
     return reference::expression(&run);
   }
   static void run(const kernel_call& call) {
-    using namespace reference;
-    const long c = call.out().dims.count();
-    const long count = long{call.n()} * call.a().dims.count();
-    const T unbiased = call.a().integer == 0 ? T(1) : T(count) / T(std::max(count - 1, 1L));
-    // TensorFlow holds 1 - decay in float32, whatever the variable's type.
-    const T pull = static_cast<T>(static_cast<float>(1.0 - call.a().number));
-    const auto batch = row(call.in(1).as<const T>(), 0, c);
-    auto moving = row(call.out().as<T>(), 0, c);
-    moving.device(on_this_thread) =
-        moving - (moving - batch * batch.constant(unbiased)) * batch.constant(pull);
+    reference::binary<T>(call, reference::moving_average<T>(call));
   }
 };
 

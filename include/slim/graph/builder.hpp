@@ -40,6 +40,12 @@ struct op_info {
   int foldable;     ///< the input whose last axis a scale of the output's can be folded into, or -1
 };
 
+/// What the variables that are made next are besides their names, shapes and initializers.
+struct variable_settings {
+  unsigned char collections = global_variables | model_variables;
+  std::string_view collection{}, device{};
+};
+
 /// Appends rows to a graph.
 class graph_builder {
  public:
@@ -52,8 +58,7 @@ class graph_builder {
   bool training = false;  ///< the graph will be differentiated
   bool backward = false;  ///< rows belong to the backward program
   bool reusing = false;   ///< scopes are opened again, and their variables are those there are
-  unsigned char collections = global_variables | model_variables;  ///< of variables made here
-  std::string_view variables_collection{}, device{};               ///< of those, too
+  variable_settings variables{};
   std::string_view until{};  ///< lowering ends at the end point of this name
   int reached = -1;          ///< its value
 
@@ -134,8 +139,9 @@ class graph_builder {
     variable_row v;
     v.scope = scope, v.leaf = leaf, v.dims = dims, v.trainable = trainable;
     v.value = value, v.hooks = hooks;
-    v.collections = static_cast<unsigned char>(collections | (trainable ? trainable_variables : 0));
-    v.collection = variables_collection, v.device = device;
+    v.collections = static_cast<unsigned char>(variables.collections |
+                                               (trainable ? trainable_variables : 0));
+    v.collection = variables.collection, v.device = variables.device;
     if (g.variables.size() > 0) {
       const variable_row& last = g.variables[g.variables.size() - 1];
       v.offset = aligned_end(last.offset + last.dims.count());

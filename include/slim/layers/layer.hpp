@@ -82,8 +82,8 @@ struct layer {
   template <class options, class B>
   static constexpr int lower_in_scope(B& b, int x) {
     const bool outer_reusing = b.reusing;
-    const std::string_view outer_collection = b.variables_collection;
-    b.variables_collection = options::template get_text<"variables_collections">();
+    const variable_settings outer_settings = b.variables;
+    b.variables.collection = options::template get_text<"variables_collections">();
     b.reusing |= options::template get<"reuse">(reuse_variables{false}).value;
     opened_scope open(b, options::template get_text<"scope">(), Tag::default_scope);
     const int outer = b.layer;
@@ -94,7 +94,7 @@ struct layer {
     b.layer = outer;
     b.layer_name = outer_name;
     b.reusing = outer_reusing;
-    b.variables_collection = outer_collection;
+    b.variables = outer_settings;
     return b.reached >= 0 ? -1 : y;
   }
 

@@ -51,13 +51,11 @@ struct variable_entry {
     const named_in_errors here(b, name);
     if (!unknown.empty()) return b.fail(leaf, ": does not take the option ", unknown);
     if (!twice.empty()) return b.fail(leaf, ": the option ", twice, " is given twice");
-    const graph_builder outer = b;  // for the settings below
-    b.collections = Tag::collections;
-    b.device = options::template get_text<"device">();
-    b.variables_collection = options::template get_text<"variables_collections">();
+    const variable_settings outer = b.variables;
+    b.variables = {Tag::collections, options::template get_text<"variables_collections">(),
+                   options::template get_text<"device">()};
     create<options>(b);
-    b.collections = outer.collections, b.device = outer.device;
-    b.variables_collection = outer.variables_collection;
+    b.variables = outer;
     return b.failed() ? -1 : x;
   }
 
@@ -71,8 +69,7 @@ struct variable_entry {
                             Tag::collections != local_variables;
     for (int i = 0; i < dims.rank; ++i)
       if (dims[i] < 1) return void(b.fail(leaf, ": shape ", dims, ": extents must be positive"));
-    create_variable(b, leaf, dims, constant<init.value>{},
-                    constant<penalty.value>{}, trains);
+    create_variable(b, leaf, dims, constant<init.value>{}, constant<penalty.value>{}, trains);
   }
 };
 
