@@ -120,30 +120,38 @@ void add_convolution(const std::string& name, const convolution_shape& s, std::s
 template <int M>
 void add_winograd(const std::string& layer, const convolution_shape& s, bool pool) {
   using namespace slim::cpu;
+  using W = winograd<M>;
   const std::string tile = "/F" + std::to_string(M);
   if (pool) {
     add_convolution(
-        layer + tile + "/forward_max_pool", s, winograd_forward_max_pool_workspace<M, float>(s),
+        layer + tile + "/forward_max_pool", s, winograd_forward_workspace<W, float>(s, false),
         [](const convolution_shape& s, tensors& t) {
-          winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), t.bias.data(), t.y.data(),
+          winograd_forward_max_pool<W, relu>(s, t.x.data(), {t.w.data()}, t.bias.data(), t.y.data(),
                                              t.argmax.data(), t.workspace.data(), device());
         });
   }
-  add_convolution(layer + tile + "/forward", s, winograd_forward_workspace<M, float>(s),
+  add_convolution(layer + tile + "/forward", s, winograd_forward_workspace<W, float>(s, false),
                   [](const convolution_shape& s, tensors& t) {
-                    winograd_forward<M, relu>(s, t.x.data(), t.w.data(), t.bias.data(), t.y.data(),
+                    winograd_forward<W, relu>(s, t.x.data(), {t.w.data()}, t.bias.data(), static_cast<float*>(nullptr), t.y.data(),
                                               t.workspace.data(), device());
                   });
-  add_convolution(layer + tile + "/backward_data", s, winograd_backward_data_workspace<M, float>(s),
+  add_convolution(layer + tile + "/prepared", s, winograd_forward_workspace<W, float>(s, true),
                   [](const convolution_shape& s, tensors& t) {
-                    winograd_backward_data<M, relu>(s, t.y.data(), t.w.data(), t.x.data(),
+                    static buffer u(0);
+                    static convolution_shape for_w{};
+                    if (!(for_w == s)) { for_w = s; u.~buffer(); new (&u) buffer(winograd_prepared_size<W,float>(s)); winograd_prepare<W>(s, t.w.data(), static_cast<float*>(nullptr), u.data(), device()); }
+                    winograd_forward<W, relu>(s, t.x.data(), {t.w.data(), u.data()}, t.bias.data(), static_cast<float*>(nullptr), t.y.data(), t.workspace.data(), device());
+                  });
+  add_convolution(layer + tile + "/backward_data", s, winograd_backward_data_workspace<W, float>(s),
+                  [](const convolution_shape& s, tensors& t) {
+                    winograd_backward_data<W, relu>(s, t.y.data(), t.w.data(), t.x.data(),
                                                     t.gradient.data(), t.workspace.data(),
                                                     device());
                   });
   add_convolution(layer + tile + "/backward_filter", s,
-                  winograd_backward_filter_workspace<M, float>(s),
+                  winograd_backward_filter_workspace<W, float>(s),
                   [](const convolution_shape& s, tensors& t) {
-                    winograd_backward_filter<M>(s, t.x.data(), t.y.data(), t.gradient.data(),
+                    winograd_backward_filter<W>(s, t.x.data(), t.y.data(), t.gradient.data(),
                                                 t.bias.data(), t.workspace.data(), device());
                   });
 }

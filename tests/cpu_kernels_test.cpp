@@ -127,9 +127,10 @@ void for_each_tap(const convolution_shape& s, F&& f) {
 
 template <class Act, class T>
 doubles plain_forward(const convolution_shape& s, const std::vector<T>& x, const std::vector<T>& w,
-                      const T* bias) {
+                      const T* bias, const T* residual = nullptr) {
   doubles y(std::size_t(s.output_pixels()) * s.k);
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = bias ? bias[i % s.k] : 0;
+  for (std::size_t i = 0; i < y.size(); ++i)
+    y[i] = (bias ? bias[i % s.k] : 0) + (residual ? double(residual[i]) : 0);
   for_each_tap(s, [&](int to, int from, int tap) {
     for (int c = 0; c < s.c; ++c)
       for (int k = 0; k < s.k; ++k)
@@ -291,6 +292,35 @@ TEST_CASE("scratch and buffers are aligned and zero", "[cpu][device]") {
   REQUIRE(empty.size() == 100);
 }
 
+namespace {
+
+template <class T>
+std::vector<T> packed_weights(const convolution_shape& s, const tensors<T>& t) {
+  using namespace slim::cpu;
+  return run<T>(gemm_convolution_prepared_size<T>(s), 0, [&](T* packed, T*, cpu_device& device) {
+    gemm_convolution_prepare(s, t.w.data(), static_cast<const T*>(nullptr), packed, device);
+  });
+}
+
+// With the weights as they are, and packed beforehand.
+template <class T>
+void test_gemm_convolution_forward(const convolution_shape& s, const tensors<T>& t, const T* bias,
+                                   const T* residual) {
+  using namespace slim::cpu;
+  const auto packed = packed_weights(s, t);
+  for (const T* ready : {static_cast<const T*>(nullptr), packed.data()}) {
+    const auto y =
+        run<T>(t.dy.size(), gemm_convolution_forward_workspace<T>(s, ready != nullptr),
+               [&](T* y, T* workspace, cpu_device& device) {
+                 gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), ready, bias, residual,
+                                                y, workspace, device);
+               });
+    REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias, residual)) < tolerance<T>());
+  }
+}
+
+}  // namespace
+
 TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
   using T = TestType;
   using namespace slim::cpu;
@@ -306,12 +336,8 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
     INFO(describe(s));
     const tensors<T> t(s);
     for (const T* bias : {static_cast<const T*>(nullptr), t.bias.data()}) {
-      const auto y = run<T>(t.dy.size(), gemm_convolution_forward_workspace<T>(s),
-                            [&](T* y, T* workspace, cpu_device& device) {
-                              gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), bias, y,
-                                                             workspace, device);
-                            });
-      REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias)) < tolerance<T>());
+      for (const T* residual : {static_cast<const T*>(nullptr), t.dy.data()})
+        test_gemm_convolution_forward(s, t, bias, residual);
     }
     for (const T* y_previous : {static_cast<const T*>(nullptr), t.x.data()}) {
       const auto dx = run<T>(t.x.size(), gemm_convolution_backward_data_workspace<T>(s),
@@ -333,6 +359,26 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
   }
 }
 
+namespace {
+
+// With the weights as they are, and packed beforehand.
+template <class T>
+void test_dense_forward(int m, int k, int n, const convolution_shape& s, const tensors<T>& t,
+                        const T* bias, const T* residual) {
+  using namespace slim::cpu;
+  const auto packed = packed_weights(s, t);
+  for (const T* ready : {static_cast<const T*>(nullptr), packed.data()}) {
+    const auto c = run<T>(t.dy.size(), dense_forward_workspace<T>(m, k, n, ready != nullptr),
+                          [&](T* c, T* workspace, cpu_device& device) {
+                            dense_forward<halve>(m, k, n, t.x.data(), t.w.data(), ready, bias,
+                                                 residual, c, workspace, device);
+                          });
+    REQUIRE(error(c, plain_forward<halve>(s, t.x, t.w, bias, residual)) < tolerance<T>());
+  }
+}
+
+}  // namespace
+
 TEMPLATE_TEST_CASE("dense layers", "[cpu][dense]", float, double) {
   using T = TestType;
   using namespace slim::cpu;
@@ -345,12 +391,8 @@ TEMPLATE_TEST_CASE("dense layers", "[cpu][dense]", float, double) {
     const convolution_shape s = make_shape(m, 1, 1, k, n, 1, 1, 1, 0);
     const tensors<T> t(s);
     for (const T* bias : {static_cast<const T*>(nullptr), t.bias.data()}) {
-      const auto c = run<T>(t.dy.size(), dense_forward_workspace<T>(m, k, n),
-                            [&](T* c, T* workspace, cpu_device& device) {
-                              dense_forward<halve>(m, k, n, t.x.data(), t.w.data(), bias, c,
-                                                   workspace, device);
-                            });
-      REQUIRE(error(c, plain_forward<halve>(s, t.x, t.w, bias)) < tolerance<T>());
+      for (const T* residual : {static_cast<const T*>(nullptr), t.dy.data()})
+        test_dense_forward(m, k, n, s, t, bias, residual);
     }
     for (const T* a : {static_cast<const T*>(nullptr), t.x.data()}) {
       const auto da = run<T>(t.x.size(), dense_backward_data_workspace<T>(m, k, n),
@@ -373,21 +415,27 @@ TEMPLATE_TEST_CASE("dense layers", "[cpu][dense]", float, double) {
 
 namespace {
 
-// Channels in units of the narrowest number that Winograd takes.
+// Channels that fill a panel and channels that do not, extents that fill tiles and that do not.
 template <class T>
-std::vector<convolution_shape> winograd_shapes() {
+std::vector<convolution_shape> winograd_shapes(int taps) {
   constexpr int unit = slim::cpu::tile_columns<T>;
+  const int half = taps / 2;
   std::vector<convolution_shape> shapes = {
-      make_shape(1, 4, 4, unit, unit, 3, 1, 1, 1),
-      make_shape(2, 13, 11, 3 * unit, 2 * unit, 3, 1, 1, 1),
-      make_shape(3, 7, 8, unit, 2 * unit, 3, 1, 1, 0),
-      make_shape(1, 3, 5, 2 * unit, unit, 3, 1, 1, 2),
-      make_shape(1, 6, 5, 320, unit, 3, 1, 1, 1),     // several blocks of channels
-      make_shape(2, 60, 70, unit, unit, 3, 1, 1, 1),  // several chunks of tiles
+      make_shape(1, 4, 4, unit, unit, taps, 1, 1, half),
+      make_shape(2, 13, 11, 3 * unit, 2 * unit, taps, 1, 1, half),
+      make_shape(3, 7, 8, unit, 2 * unit, taps, 1, 1, 0),
+      make_shape(1, 5, 5, 2 * unit, unit, taps, 1, 1, taps - 1),
+      make_shape(1, 6, 5, 320, unit, taps, 1, 1, half),       // several blocks of channels
+      make_shape(2, 60, 70, unit, unit, taps, 1, 1, half),    // several chunks of tiles
+      make_shape(1, 130, 140, 3, unit + 1, taps, 1, 1, half),  // private tiles
+      make_shape(2, 9, 10, 1, 1, taps, 1, 1, half),
+      make_shape(1, 14, 14, 24, 56, taps, 1, 1, half),
+      make_shape(1, 11, 7, 5, 2 * unit + 3, taps, 1, 1, half),
+      make_shape(1, 8, 9, unit + 1, unit - 1, taps, 1, 1, half),
   };
-  convolution_shape uneven = make_shape(1, 9, 10, unit, unit, 3, 1, 1, 1);
+  convolution_shape uneven = make_shape(1, 9, 10, unit, unit, taps, 1, 1, half);
   uneven.pad_top = 0;
-  uneven.pad_left = 2;
+  uneven.pad_left = taps - 1;
   uneven.out_h = 8;
   uneven.out_w = 9;
   shapes.push_back(uneven);
@@ -396,27 +444,53 @@ std::vector<convolution_shape> winograd_shapes() {
 
 // Rounding errors grow with the tile.
 template <class T>
-double winograd_tolerance(int m) {
-  return tolerance<T>(m == 2 ? 1 : m == 4 ? 3 : 15);
+double winograd_tolerance(int size) {
+  return tolerance<T>(size == 4 ? 1 : size == 6 ? 3 : 15);
 }
 
-template <int M, class T>
+template <class W, class T>
 void test_winograd_forward(const convolution_shape& s, const tensors<T>& t, const T* bias) {
   using namespace slim::cpu;
-  const auto y =
-      run<T>(t.dy.size(), winograd_forward_workspace<M, T>(s),
-             [&](T* y, T* workspace, cpu_device& device) {
-               winograd_forward<M, relu>(s, t.x.data(), t.w.data(), bias, y, workspace, device);
-             });
-  REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias)) < winograd_tolerance<T>(M));
+  const auto check = [&](const winograd_weights<T>& w, bool prepared, const T* residual) {
+    const auto y = run<T>(t.dy.size(), winograd_forward_workspace<W, T>(s, prepared),
+                          [&](T* y, T* workspace, cpu_device& device) {
+                            winograd_forward<W, relu>(s, t.x.data(), w, bias, residual, y,
+                                                      workspace, device);
+                          });
+    REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias, residual)) <
+            winograd_tolerance<T>(W::size));
+  };
+  const auto u = run<T>(winograd_prepared_size<W, T>(s), 0, [&](T* u, T*, cpu_device& device) {
+    winograd_prepare<W>(s, t.w.data(), static_cast<const T*>(nullptr), u, device);
+  });
+  for (const T* residual : {static_cast<const T*>(nullptr), t.dy.data()}) {
+    check({t.w.data()}, false, residual);
+    check({nullptr, u.data()}, true, residual);
+  }
+}
+
+// Weights scaled while they are transformed against weights scaled before.
+template <class W, class T>
+void test_winograd_scaled_weights(const convolution_shape& s, const tensors<T>& t) {
+  using namespace slim::cpu;
+  std::vector<T> scaled = t.w;
+  for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] *= t.bias[i % s.k];
+  const auto prepare = [&](const T* w, const T* scale) {
+    return run<T>(winograd_prepared_size<W, T>(s), 0, [&](T* u, T*, cpu_device& device) {
+      winograd_prepare<W>(s, w, scale, u, device);
+    });
+  };
+  require_same_bits(prepare(t.w.data(), t.bias.data()), prepare(scaled.data(), nullptr));
 }
 
 // The pooled kernel against pooling the unpooled kernel's output: the same bits.
-template <int M, class T>
+template <class W, class T>
 void test_winograd_max_pool(const convolution_shape& s, const tensors<T>& t, const T* bias) {
   using namespace slim::cpu;
-  std::vector<T> y(t.dy.size()), v(winograd_forward_workspace<M, T>(s));
-  winograd_forward<M, relu>(s, t.x.data(), t.w.data(), bias, y.data(), v.data(), device(1));
+  const winograd_weights<T> w{t.w.data()};
+  std::vector<T> y(t.dy.size()), v(winograd_forward_workspace<W, T>(s, false));
+  winograd_forward<W, relu>(s, t.x.data(), w, bias, static_cast<const T*>(nullptr), y.data(),
+                            v.data(), device(1));
   const int out_h = s.out_h / 2, out_w = s.out_w / 2;
   std::vector<T> expected;
   std::vector<std::uint8_t> expected_argmax;
@@ -435,9 +509,9 @@ void test_winograd_max_pool(const convolution_shape& s, const tensors<T>& t, con
   std::vector<std::uint8_t> argmax(expected.size());
   for (std::uint8_t* indices : {argmax.data(), static_cast<std::uint8_t*>(nullptr)}) {
     const auto pooled =
-        run<T>(expected.size(), winograd_forward_max_pool_workspace<M, T>(s),
+        run<T>(expected.size(), winograd_forward_workspace<W, T>(s, false),
                [&](T* pooled, T* workspace, cpu_device& device) {
-                 winograd_forward_max_pool<M, relu>(s, t.x.data(), t.w.data(), bias, pooled,
+                 winograd_forward_max_pool<W, relu>(s, t.x.data(), w, bias, pooled,
                                                     indices, workspace, device);
                });
     require_same_bits(pooled, expected);
@@ -445,54 +519,59 @@ void test_winograd_max_pool(const convolution_shape& s, const tensors<T>& t, con
   }
 }
 
-template <int M, class T>
+template <class W, class T>
 void test_winograd_backward_data(const convolution_shape& s, const tensors<T>& t,
                                  const T* y_previous) {
   using namespace slim::cpu;
-  const auto dx = run<T>(t.x.size(), winograd_backward_data_workspace<M, T>(s),
+  const auto dx = run<T>(t.x.size(), winograd_backward_data_workspace<W, T>(s),
                          [&](T* dx, T* workspace, cpu_device& device) {
-                           winograd_backward_data<M, relu>(s, t.dy.data(), t.w.data(), y_previous,
+                           winograd_backward_data<W, relu>(s, t.dy.data(), t.w.data(), y_previous,
                                                            dx, workspace, device);
                          });
   REQUIRE(error(dx, plain_backward_data<relu>(s, t.dy, t.w, y_previous)) <
-          winograd_tolerance<T>(M));
+          winograd_tolerance<T>(W::size));
 }
 
-template <int M, class T>
+template <class W, class T>
 void test_winograd_backward_filter(const convolution_shape& s, const tensors<T>& t) {
   using namespace slim::cpu;
-  const auto dw_db = run<T>(t.w.size() + s.k, winograd_backward_filter_workspace<M, T>(s),
+  const auto dw_db = run<T>(t.w.size() + s.k, winograd_backward_filter_workspace<W, T>(s),
                             [&](T* dw, T* workspace, cpu_device& device) {
-                              winograd_backward_filter<M>(s, t.x.data(), t.dy.data(), dw,
+                              winograd_backward_filter<W>(s, t.x.data(), t.dy.data(), dw,
                                                           dw + t.w.size(), workspace, device);
                             });
   const std::vector<T> dw(dw_db.begin(), dw_db.end() - s.k), db(dw_db.end() - s.k, dw_db.end());
-  REQUIRE(error(dw, plain_backward_filter(s, t.x, t.dy)) < 4 * winograd_tolerance<T>(M));
+  REQUIRE(error(dw, plain_backward_filter(s, t.x, t.dy)) < 4 * winograd_tolerance<T>(W::size));
   REQUIRE(error(db, plain_column_sums(t.dy, s.k)) < tolerance<T>(5));
 }
 
-template <int M, class T>
+template <class W, class T>
 void test_winograd(const convolution_shape& s) {
-  INFO("F(" << M << ", 3) " << describe(s));
-  REQUIRE(slim::cpu::winograd_supports<T>(s));
+  INFO("F(" << W::outputs << ", " << W::taps << ") " << describe(s));
+  REQUIRE(slim::cpu::winograd_supports<W>(s));
   const tensors<T> t(s);
   for (const T* bias : {static_cast<const T*>(nullptr), t.bias.data()}) {
-    test_winograd_forward<M>(s, t, bias);
-    test_winograd_max_pool<M>(s, t, bias);
+    test_winograd_forward<W>(s, t, bias);
+    test_winograd_max_pool<W>(s, t, bias);
   }
   for (const T* y_previous : {static_cast<const T*>(nullptr), t.x.data()}) {
-    test_winograd_backward_data<M>(s, t, y_previous);
+    test_winograd_backward_data<W>(s, t, y_previous);
   }
-  test_winograd_backward_filter<M>(s, t);
+  test_winograd_backward_filter<W>(s, t);
 }
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("convolution by Winograd's minimal filtering", "[cpu][convolution]", float,
                    double) {
-  for (const convolution_shape& s : winograd_shapes<TestType>()) {
-    test_winograd<2, TestType>(s);
-    test_winograd<4, TestType>(s);
-    test_winograd<6, TestType>(s);
+  using namespace slim::cpu;
+  for (const convolution_shape& s : winograd_shapes<TestType>(3)) {
+    test_winograd<winograd<2, 3>, TestType>(s);
+    test_winograd<winograd<4, 3>, TestType>(s);
+    test_winograd<winograd<6, 3>, TestType>(s);
+  }
+  for (const convolution_shape& s : winograd_shapes<TestType>(5)) {
+    test_winograd<winograd<2, 5>, TestType>(s);
+    test_winograd<winograd<4, 5>, TestType>(s);
   }
 }

@@ -10,6 +10,7 @@
 #include "graph/program.hpp"
 #include "graph/prune.hpp"
 #include "network.hpp"
+#include "op/batch_norm.hpp"
 
 namespace slim {
 
@@ -18,6 +19,10 @@ template <class Target>
 inline constexpr differentiation_ops differentiation_ops_of{&op_info_of<op::add, Target>,
                                                             &op_info_of<op::one, Target>,
                                                             &op_info_of<op::copy, Target>};
+
+template <class Target>
+inline constexpr preparation_ops preparation_ops_of{&op_info_of<op::prepared_weights, Target>,
+                                                    &op_info_of<op::scale_columns, Target>};
 
 /// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`,
 /// training all but `fold`.
@@ -28,7 +33,7 @@ enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
 /// Runs one pass on a graph that holds what the pass before it left.
 constexpr void run_pass(graph_builder& b, pass which, bool training,
-                        const differentiation_ops& ops) {
+                        const differentiation_ops& ops, const preparation_ops& preparing) {
   b.training = training;
   if (b.failed()) return;
   switch (which) {
@@ -44,7 +49,7 @@ constexpr void run_pass(graph_builder& b, pass which, bool training,
     case pass::fuse_backward:
       fuse(b);
       return drop_unused(b.g, training);
-    case pass::choose: return choose_kernels(b);
+    case pass::choose: return choose_kernels(b, preparing, !training);
   }
 }
 
@@ -52,8 +57,9 @@ constexpr void run_pass(graph_builder& b, pass which, bool training,
 constexpr graph_counts room_for(pass which, const graph& g) {
   if (which == pass::differentiate) return differentiated(g);
   if (which == pass::fold) return folded(g);
+  if (which == pass::choose) return chosen(g);
   graph_counts room = living(g);
-  if (which != pass::choose) room.edges += 5 * room.nodes + 8;
+  room.edges += 5 * room.nodes + 8;
   return room;
 }
 
@@ -68,7 +74,7 @@ struct after_pass {
     graph g = storage.view(Before::view());
     copy_living(Before::view(), g);
     builder<Target> b(g);
-    run_pass(b, Which, Training, differentiation_ops_of<Target>);
+    run_pass(b, Which, Training, differentiation_ops_of<Target>, preparation_ops_of<Target>);
     storage.keep(g);
     return storage;
   }

@@ -1,13 +1,13 @@
-// Which kernel a convolution or matrix product runs on the CPU, by shape.
-//
-// A window that covers its whole input, or a single element at stride 1, makes a convolution a
-// matrix product. 3x3 windows at stride 1 over enough channels take Winograd's transform; all
-// others gather patches for a packed matrix product.
+// Which kernel a convolution or matrix product runs on the CPU, by shape (convolution_cost.hpp): a
+// matrix product where it is one, Winograd's minimal filtering where that pays, and otherwise a
+// packed product of gathered patches. At inference weights may be brought into a kernel's own form
+// beforehand.
 #pragma once
 
 #include <slim/op/matmul.hpp>
 
 #include "../eigen/contraction.hpp"
+#include "convolution_cost.hpp"
 #include "convolution_gemm.hpp"
 #include "dense.hpp"
 #include "winograd.hpp"
@@ -31,23 +31,9 @@ struct functor {
   }
 };
 
-/// The Winograd tile: F(4, 3) is the largest that keeps float's errors near 1e-5 in all passes.
-inline constexpr int winograd_tile = 4;
-
-enum class convolution_kind { dense, winograd, patches };
-
-template <class T>
-constexpr convolution_kind kind_of(const convolution_shape& s) {
-  const bool covers = s.out_h == 1 && s.out_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
-                      s.kernel_h == s.h && s.kernel_w == s.w && s.rate_h == 1 && s.rate_w == 1;
-  const bool pointwise = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1;
-  if (covers || pointwise) return convolution_kind::dense;
-  return winograd_supports<T>(s) ? convolution_kind::winograd : convolution_kind::patches;
-}
-
-constexpr convolution_shape shape_of(const window& w, const shape& x, const shape& weights) {
+constexpr convolution_shape shape_of(const window& w, const shape& x, int k) {
   return {x[0],     x[1],     x[2],      x[3],       w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
-          w.rate_h, w.rate_w, w.pad_top, w.pad_left, w.out_h,    w.out_w,    weights[3]};
+          w.rate_h, w.rate_w, w.pad_top, w.pad_left, w.out_h,    w.out_w,    k};
 }
 
 /// The matrix product that a dense convolution is: [rows, inner] times [inner, k].
@@ -57,8 +43,8 @@ struct dense_shape {
 constexpr dense_shape dense_of(const convolution_shape& s) {
   return {s.output_pixels(), s.kernel_h * s.kernel_w * s.c, s.k};
 }
-constexpr dense_shape dense_of(const shape& x, const shape& w) {
-  return {static_cast<int>(x.leading()), w[0], w[1]};
+constexpr dense_shape dense_of(const shape& x, int k) {
+  return {static_cast<int>(x.leading()), x.back(), k};
 }
 
 /// The largest workspace, in elements, for any number of images up to the batch: kernels switch
@@ -92,62 +78,162 @@ constexpr kernel_choice choice(std::string_view name, void (*run)(const kernel_c
 
 // Forward.
 
-template <class A, class T>
+/// The inputs of a forward contraction: x, weights (perhaps prepared), then those it has of biases
+/// and residual.
+template <class T>
+struct contraction_inputs {
+  const T *x, *weights, *bias, *residual;
+
+  explicit contraction_inputs(const kernel_call& call) {
+    const int added = (call.a().integer & op::fused_parts::residual) != 0;
+    x = call.in(0).as<const T>();
+    weights = call.in(1).as<const T>();
+    bias = call.inputs() - added > 2 ? call.in(2).as<const T>() : nullptr;
+    residual = added ? call.in(call.inputs() - 1).as<const T>() : nullptr;
+  }
+};
+
+inline convolution_shape forward_shape(const kernel_call& call) {
+  return shape_of(call.a().win, call.in(0).dims, call.out().dims.back());
+}
+
+template <class A, class T, bool Prepared>
 void run_dense(const kernel_call& call, const dense_shape& d) {
-  const T* bias = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  dense_forward<functor<A>>(d.rows, d.inner, d.k, call.in(0).as<const T>(),
-                            call.in(1).as<const T>(), bias, call.out().as<T>(),
-                            call.workspace<T>(), call.device());
+  const contraction_inputs<T> in(call);
+  dense_forward<functor<A>>(d.rows, d.inner, d.k, in.x, Prepared ? nullptr : in.weights,
+                            Prepared ? in.weights : nullptr, in.bias, in.residual,
+                            call.out().as<T>(), call.workspace<T>(), call.device());
 }
-template <class A, class T>
+template <class A, class T, bool Prepared>
 void run_dense_convolution(const kernel_call& call) {
-  run_dense<A, T>(call, dense_of(shape_of(call.a().win, call.in(0).dims, call.in(1).dims)));
+  run_dense<A, T, Prepared>(call, dense_of(forward_shape(call)));
 }
-template <class A, class T>
+template <class A, class T, bool Prepared>
 void run_patches(const kernel_call& call) {
-  const T* bias = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  gemm_convolution_forward<functor<A>>(
-      shape_of(call.a().win, call.in(0).dims, call.in(1).dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), bias, call.out().as<T>(), call.workspace<T>(), call.device());
+  const contraction_inputs<T> in(call);
+  gemm_convolution_forward<functor<A>>(forward_shape(call), in.x, Prepared ? nullptr : in.weights,
+                                       Prepared ? in.weights : nullptr, in.bias, in.residual,
+                                       call.out().as<T>(), call.workspace<T>(), call.device());
 }
-template <class A, class T>
+template <class T, bool Prepared>
+winograd_weights<T> winograd_weights_of(const T* weights) {
+  return Prepared ? winograd_weights<T>{nullptr, weights} : winograd_weights<T>{weights};
+}
+template <class W, class A, class T, bool Prepared>
 void run_winograd(const kernel_call& call) {
-  const T* bias = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  winograd_forward<winograd_tile, functor<A>>(
-      shape_of(call.a().win, call.in(0).dims, call.in(1).dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), bias, call.out().as<T>(), call.workspace<T>(), call.device());
+  const contraction_inputs<T> in(call);
+  winograd_forward<W, functor<A>>(forward_shape(call), in.x,
+                                  winograd_weights_of<T, Prepared>(in.weights), in.bias,
+                                  in.residual, call.out().as<T>(), call.workspace<T>(),
+                                  call.device());
 }
-template <class A, class T>
+template <class W, class A, class T, bool Prepared>
 void run_winograd_max_pool(const kernel_call& call) {
-  const T* bias = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
+  const contraction_inputs<T> in(call);
   std::uint8_t* argmax = call.outputs() > 1 ? call.out(1).as<std::uint8_t>() : nullptr;
-  winograd_forward_max_pool<winograd_tile, functor<A>>(
-      shape_of(call.a().win, call.in(0).dims, call.in(1).dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), bias, call.out().as<T>(), argmax, call.workspace<T>(),
-      call.device());
+  winograd_forward_max_pool<W, functor<A>>(forward_shape(call), in.x,
+                                           winograd_weights_of<T, Prepared>(in.weights), in.bias,
+                                           call.out().as<T>(), argmax, call.workspace<T>(),
+                                           call.device());
+}
+
+// Weights [kernel_h, kernel_w, c, k], or a matrix [inner, k], in a kernel's own form. The shape of
+// the images does not matter.
+
+inline convolution_shape weights_shape(const shape& w) {
+  convolution_shape s{};
+  s.n = s.h = s.w = s.out_h = s.out_w = s.kernel_h = s.kernel_w = 1;
+  if (w.rank == 4) s.kernel_h = w[0], s.kernel_w = w[1];
+  s.c = w[w.rank - 2], s.k = w.back();
+  return s;
+}
+template <class T>
+const T* scale_of(const kernel_call& call) {
+  return call.inputs() > 1 ? call.in(1).as<const T>() : nullptr;
+}
+template <class T>
+void prepare_panels(const kernel_call& call) {
+  gemm_convolution_prepare(weights_shape(call.in(0).dims), call.in(0).as<const T>(),
+                           scale_of<T>(call), call.out().as<T>(), call.device());
+}
+template <class W, class T>
+void prepare_winograd(const kernel_call& call) {
+  winograd_prepare<W>(weights_shape(call.in(0).dims), call.in(0).as<const T>(), scale_of<T>(call),
+                      call.out().as<T>(), call.device());
+}
+
+/// Whether a node's weights are there before it runs, and may be prepared.
+constexpr bool has_constant_weights(const graph& g, const node_row& n) {
+  const storage where = g.values[g.input(n, 1)].where;
+  return g.may_prepare && (where == storage::variable || where == storage::prepared);
+}
+
+template <class A, class T>
+constexpr kernel_choice choose_winograd(const convolution_shape& s, const convolution_plan& plan,
+                                        bool pool) {
+  kernel_choice chosen;
+  for_each_winograd(s, [&](algorithm kind, auto w) {
+    using W = decltype(w);
+    if (kind != plan.kind) return;
+    const auto size = [&](const convolution_shape& some) {
+      return winograd_forward_workspace<W, T>(some, plan.prepared);
+    };
+    const auto run = plan.prepared ? (pool ? &run_winograd_max_pool<W, A, T, true>
+                                           : &run_winograd<W, A, T, true>)
+                                   : (pool ? &run_winograd_max_pool<W, A, T, false>
+                                           : &run_winograd<W, A, T, false>);
+    chosen = choice<T>(winograd_name<W>(pool), run, for_any_batch(s, size));
+    if (plan.prepared)
+      chosen.weights = {"winograd", &prepare_winograd<W, T>,
+                        static_cast<long>(winograd_prepared_size<W, T>(s))};
+  });
+  return chosen;
+}
+
+/// A dense product's weights are prepared if that can pay: with few rows, only if they are small
+/// enough to be in a cache, for a second copy must not make memory the larger cost.
+template <class T>
+constexpr bool dense_prepares(const dense_shape& d) {
+  constexpr double cached = 2 << 20;
+  return d.rows > dense_stream_rows || double(d.inner) * d.k * sizeof(T) <= cached;
+}
+template <class T>
+constexpr kernel_choice choose_dense(const graph& g, const node_row& n, const dense_shape& d,
+                                     int batch, void (*raw)(const kernel_call&),
+                                     void (*prepared)(const kernel_call&)) {
+  if (has_constant_weights(g, n) && dense_prepares<T>(d)) {
+    kernel_choice chosen = choice<T>("dense", prepared, 0);
+    chosen.weights = {"panels", &prepare_panels<T>,
+                      static_cast<long>(gemm_packed_size<T>(d.k, d.inner))};
+    return chosen;
+  }
+  return choice<T>("dense", raw, for_any_rows(d, batch, [](const dense_shape& some) {
+                     return dense_forward_workspace<T>(some.rows, some.inner, some.k, false);
+                   }));
 }
 
 template <class A, class T>
 constexpr kernel_choice choose_convolution(const graph& g, const node_row& n) {
-  const convolution_shape s = shape_of(n.a.win, g.input_shape(n, 0), g.input_shape(n, 1));
-  const convolution_kind kind = kind_of<T>(s);
-  const auto winograd_size = [](const convolution_shape& some) {
-    return winograd_forward_workspace<winograd_tile, T>(some);
-  };
-  if (n.a.integer == 1) {
-    if (kind != convolution_kind::winograd) return {};
-    return choice<T>("winograd+pool", &run_winograd_max_pool<A, T>,
-                     for_any_batch(s, winograd_size));
+  const int k = n.outputs > 0 ? g.output_shape(n, 0).back() : g.input_shape(n, 1)[3];
+  const convolution_shape s = shape_of(n.a.win, g.input_shape(n, 0), k);
+  const bool constant = has_constant_weights(g, n);
+  if ((n.a.integer & op::fused_parts::pool) != 0) {
+    // The same answer whether weights may be prepared or not: fusion asks before that is known.
+    if (!is_winograd(plan_convolution<T>(s, false, false).kind)) return {};
+    return choose_winograd<A, T>(s, plan_winograd<T>(s, constant), true);
   }
-  if (kind == convolution_kind::winograd)
-    return choice<T>("winograd", &run_winograd<A, T>, for_any_batch(s, winograd_size));
-  if (kind == convolution_kind::dense)
-    return choice<T>("dense", &run_dense_convolution<A, T>,
-                     for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
-                       return dense_forward_workspace<T>(d.rows, d.inner, d.k);
-                     }));
-  return choice<T>("patches", &run_patches<A, T>,
-                   for_any_batch(s, gemm_convolution_forward_workspace<T>));
+  const convolution_plan plan = plan_convolution<T>(s, constant, false);
+  if (plan.kind == algorithm::dense)
+    return choose_dense<T>(g, n, dense_of(s), s.n, &run_dense_convolution<A, T, false>,
+                           &run_dense_convolution<A, T, true>);
+  if (is_winograd(plan.kind)) return choose_winograd<A, T>(s, plan, false);
+  if (!plan.prepared)
+    return choice<T>("patches", &run_patches<A, T, false>,
+                     gemm_convolution_forward_workspace<T>(s, false));
+  kernel_choice chosen = choice<T>("patches", &run_patches<A, T, true>, 0);
+  chosen.weights = {"panels", &prepare_panels<T>,
+                    static_cast<long>(gemm_convolution_prepared_size<T>(s))};
+  return chosen;
 }
 
 // The gradient of the input.
@@ -159,42 +245,55 @@ void run_dense_backward_data(const kernel_call& call, const dense_shape& d) {
                                   call.in(1).as<const T>(), saved, call.out().as<T>(),
                                   call.workspace<T>(), call.device());
 }
+inline convolution_shape backward_data_shape(const kernel_call& call) {
+  return shape_of(call.a().win, call.out().dims, call.in(0).dims.back());
+}
 template <class A, class T>
 void run_dense_convolution_backward_data(const kernel_call& call) {
-  run_dense_backward_data<A, T>(call,
-                                dense_of(shape_of(call.a().win, call.out().dims, call.in(1).dims)));
+  run_dense_backward_data<A, T>(call, dense_of(backward_data_shape(call)));
 }
 template <class A, class T>
 void run_patches_backward_data(const kernel_call& call) {
   const T* saved = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
   gemm_convolution_backward_data<functor<A>>(
-      shape_of(call.a().win, call.out().dims, call.in(1).dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), saved, call.out().as<T>(), call.workspace<T>(), call.device());
+      backward_data_shape(call), call.in(0).as<const T>(), call.in(1).as<const T>(), saved,
+      call.out().as<T>(), call.workspace<T>(), call.device());
 }
-template <class A, class T>
+template <class W, class A, class T>
 void run_winograd_backward_data(const kernel_call& call) {
   const T* saved = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  winograd_backward_data<winograd_tile, functor<A>>(
-      shape_of(call.a().win, call.out().dims, call.in(1).dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), saved, call.out().as<T>(), call.workspace<T>(), call.device());
+  winograd_backward_data<W, functor<A>>(
+      backward_data_shape(call), call.in(0).as<const T>(), call.in(1).as<const T>(), saved,
+      call.out().as<T>(), call.workspace<T>(), call.device());
+}
+
+/// The convolution that the gradient to the input is, for its cost.
+constexpr convolution_shape gradient_convolution(const convolution_shape& s) {
+  convolution_shape t = s;
+  t.h = s.out_h, t.w = s.out_w, t.c = s.k, t.out_h = s.h, t.out_w = s.w, t.k = s.c;
+  t.pad_top = (s.kernel_h - 1) * s.rate_h - s.pad_top;
+  t.pad_left = (s.kernel_w - 1) * s.rate_w - s.pad_left;
+  return t;
 }
 
 template <class A, class T>
 constexpr kernel_choice choose_backward_data(const graph& g, const node_row& n) {
-  const convolution_shape s = shape_of(n.a.win, n.a.dims, g.input_shape(n, 1));
-  switch (kind_of<T>(s)) {
-    case convolution_kind::winograd:
-      return choice<T>("winograd", &run_winograd_backward_data<A, T>,
-                       for_any_batch(s, winograd_backward_data_workspace<winograd_tile, T>));
-    case convolution_kind::dense:
-      return choice<T>("dense", &run_dense_convolution_backward_data<A, T>,
-                       for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
-                         return dense_backward_data_workspace<T>(d.rows, d.inner, d.k);
-                       }));
-    default:
-      return choice<T>("patches", &run_patches_backward_data<A, T>,
-                       for_any_batch(s, gemm_convolution_backward_data_workspace<T>));
-  }
+  const convolution_shape s = shape_of(n.a.win, n.a.dims, g.input_shape(n, 0).back());
+  if (is_dense(s))
+    return choice<T>("dense", &run_dense_convolution_backward_data<A, T>,
+                     for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
+                       return dense_backward_data_workspace<T>(d.rows, d.inner, d.k);
+                     }));
+  const convolution_plan plan = plan_convolution<T>(gradient_convolution(s), false, false);
+  kernel_choice chosen = choice<T>("patches", &run_patches_backward_data<A, T>,
+                                   for_any_batch(s, gemm_convolution_backward_data_workspace<T>));
+  for_each_winograd(s, [&](algorithm kind, auto w) {
+    using W = decltype(w);
+    if (kind == plan.kind)
+      chosen = choice<T>(winograd_name<W>(false), &run_winograd_backward_data<W, A, T>,
+                         for_any_batch(s, winograd_backward_data_workspace<W, T>));
+  });
+  return chosen;
 }
 
 // The gradient of the weights and biases.
@@ -205,64 +304,77 @@ void run_dense_backward_filter(const kernel_call& call, const dense_shape& d) {
   dense_backward_filter(d.rows, d.inner, d.k, call.in(0).as<const T>(), call.in(1).as<const T>(),
                         call.out().as<T>(), db, call.workspace<T>(), call.device());
 }
+inline convolution_shape backward_filter_shape(const kernel_call& call) {
+  return shape_of(call.a().win, call.in(0).dims, call.in(1).dims.back());
+}
 template <class T>
 void run_dense_convolution_backward_filter(const kernel_call& call) {
-  run_dense_backward_filter<T>(
-      call, dense_of(shape_of(call.a().win, call.in(0).dims, call.out().dims)));
+  run_dense_backward_filter<T>(call, dense_of(backward_filter_shape(call)));
 }
 template <class T>
 void run_patches_backward_filter(const kernel_call& call) {
   T* db = call.outputs() > 1 ? call.out(1).as<T>() : nullptr;
-  gemm_convolution_backward_filter(shape_of(call.a().win, call.in(0).dims, call.out().dims),
-                                   call.in(0).as<const T>(), call.in(1).as<const T>(),
-                                   call.out().as<T>(), db, call.workspace<T>(), call.device());
+  gemm_convolution_backward_filter(backward_filter_shape(call), call.in(0).as<const T>(),
+                                   call.in(1).as<const T>(), call.out().as<T>(), db,
+                                   call.workspace<T>(), call.device());
 }
-template <class T>
+template <class W, class T>
 void run_winograd_backward_filter(const kernel_call& call) {
   T* db = call.outputs() > 1 ? call.out(1).as<T>() : nullptr;
-  winograd_backward_filter<winograd_tile>(
-      shape_of(call.a().win, call.in(0).dims, call.out().dims), call.in(0).as<const T>(),
-      call.in(1).as<const T>(), call.out().as<T>(), db, call.workspace<T>(), call.device());
+  winograd_backward_filter<W>(backward_filter_shape(call), call.in(0).as<const T>(),
+                              call.in(1).as<const T>(), call.out().as<T>(), db,
+                              call.workspace<T>(), call.device());
 }
 
 template <class T>
 constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n) {
-  const convolution_shape s = shape_of(n.a.win, g.input_shape(n, 0), n.a.dims);
-  switch (kind_of<T>(s)) {
-    case convolution_kind::winograd:
-      return choice<T>("winograd", &run_winograd_backward_filter<T>,
-                       for_any_batch(s, winograd_backward_filter_workspace<winograd_tile, T>));
-    case convolution_kind::dense:
-      return choice<T>("dense", &run_dense_convolution_backward_filter<T>,
-                       for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
-                         return dense_backward_filter_workspace<T>(d.rows, d.inner, d.k);
-                       }));
-    default:
-      return choice<T>("patches", &run_patches_backward_filter<T>,
-                       for_any_batch(s, gemm_convolution_backward_filter_workspace<T>));
-  }
+  const convolution_shape s =
+      shape_of(n.a.win, g.input_shape(n, 0), g.input_shape(n, 1).back());
+  const convolution_plan plan = plan_filter_gradient<T>(s, false);
+  if (plan.kind == algorithm::dense)
+    return choice<T>("dense", &run_dense_convolution_backward_filter<T>,
+                     for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
+                       return dense_backward_filter_workspace<T>(d.rows, d.inner, d.k);
+                     }));
+  kernel_choice chosen =
+      choice<T>("patches", &run_patches_backward_filter<T>,
+                for_any_batch(s, gemm_convolution_backward_filter_workspace<T>));
+  for_each_winograd(s, [&](algorithm kind, auto w) {
+    using W = decltype(w);
+    if (kind == plan.kind)
+      chosen = choice<T>(winograd_name<W>(false), &run_winograd_backward_filter<W, T>,
+                         for_any_batch(s, winograd_backward_filter_workspace<W, T>));
+  });
+  return chosen;
 }
 
 // Matrix products.
 
-template <class A, class T>
+template <class A, class T, bool Prepared>
 void run_matmul(const kernel_call& call) {
-  run_dense<A, T>(call, dense_of(call.in(0).dims, call.in(1).dims));
+  run_dense<A, T, Prepared>(call, dense_of(call.in(0).dims, call.out().dims.back()));
+}
+template <class A, class T>
+constexpr kernel_choice choose_matmul(const graph& g, const node_row& n) {
+  const shape& x = g.input_shape(n, 0);
+  const int k = n.outputs > 0 ? g.output_shape(n, 0).back() : g.input_shape(n, 1)[1];
+  return choose_dense<T>(g, n, dense_of(x, k), x[0], &run_matmul<A, T, false>,
+                         &run_matmul<A, T, true>);
 }
 template <class A, class T>
 void run_matmul_backward_data(const kernel_call& call) {
-  run_dense_backward_data<A, T>(call, dense_of(call.out().dims, call.in(1).dims));
+  run_dense_backward_data<A, T>(call, dense_of(call.out().dims, call.in(0).dims.back()));
 }
 template <class T>
 void run_matmul_backward_filter(const kernel_call& call) {
-  run_dense_backward_filter<T>(call, dense_of(call.in(0).dims, call.out().dims));
+  run_dense_backward_filter<T>(call, dense_of(call.in(0).dims, call.in(1).dims.back()));
 }
 /// F is the kernel's workspace as a function of (rows, inner, k).
 template <class T, class F>
 constexpr kernel_choice dense_choice(void (*run)(const kernel_call&), const shape& x,
-                                     const shape& w, F workspace) {
+                                     int k, F workspace) {
   return choice<T>("dense", run,
-                   for_any_rows(dense_of(x, w), x[0], [&](const dense_shape& d) {
+                   for_any_rows(dense_of(x, k), x[0], [&](const dense_shape& d) {
                      return workspace(d.rows, d.inner, d.k);
                    }));
 }
@@ -303,36 +415,35 @@ struct kernel_of<op::convolution_backward_filter, T, backend::cpu> {
 template <class T>
 struct kernel_of<op::matmul, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cpu::dense_choice<T>(&cpu::run_matmul<no_activation, T>, g.input_shape(n, 0),
-                                g.input_shape(n, 1), cpu::dense_forward_workspace<T>);
+    return cpu::choose_matmul<no_activation, T>(g, n);
   }
 };
 template <class A, class T>
 struct kernel_of<op::fused_matmul<A>, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cpu::dense_choice<T>(&cpu::run_matmul<A, T>, g.input_shape(n, 0), g.input_shape(n, 1),
-                                cpu::dense_forward_workspace<T>);
+    return cpu::choose_matmul<A, T>(g, n);
   }
 };
 template <class T>
 struct kernel_of<op::matmul_backward_data, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
     return cpu::dense_choice<T>(&cpu::run_matmul_backward_data<no_activation, T>, n.a.dims,
-                                g.input_shape(n, 1), cpu::dense_backward_data_workspace<T>);
+                                g.input_shape(n, 0).back(), cpu::dense_backward_data_workspace<T>);
   }
 };
 template <class A, class T>
 struct kernel_of<op::matmul_backward_data_activation<A>, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
     return cpu::dense_choice<T>(&cpu::run_matmul_backward_data<A, T>, n.a.dims,
-                                g.input_shape(n, 1), cpu::dense_backward_data_workspace<T>);
+                                g.input_shape(n, 0).back(), cpu::dense_backward_data_workspace<T>);
   }
 };
 template <class T>
 struct kernel_of<op::matmul_backward_filter, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
     return cpu::dense_choice<T>(&cpu::run_matmul_backward_filter<T>, g.input_shape(n, 0),
-                                n.a.dims, cpu::dense_backward_filter_workspace<T>);
+                                g.input_shape(n, 1).back(),
+                                cpu::dense_backward_filter_workspace<T>);
   }
 };
 

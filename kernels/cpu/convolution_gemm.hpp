@@ -129,30 +129,51 @@ struct transposed_weights_operand {
   }
 };
 
-// Asks for the row [at, at + count) to be written soon. (Always inlined: g++ drops calls to what
-// has no effect but a prefetch.)
+// A matrix of weights as the right operand, each column times its scale.
 template <class T>
+struct scaled_operand {
+  matrix_operand<T> weights;
+  const T* scale;
+
+  void panel(T* to, int row, int rows, int column, int columns) const {
+    weights.panel(to, row, rows, column, columns);
+    for_each_vec<T>(columns, [&](int l, int count) {
+      const vec<T> factor = load_some(scale + column + l, count);
+      for (int i = 0; i < rows; ++i) {
+        T* at = to + i * tile_columns<T> + l;
+        (vec<T>::loadu(at) * factor).storeu(at);
+      }
+    });
+  }
+};
+
+// Asks for the row [at, at + count) to be written (or read) soon. (Always inlined: g++ drops calls
+// to what has no effect but a prefetch.)
+template <bool write = true, class T>
 [[gnu::always_inline]] inline void prefetch_row(const T* at, int count) {
-  for (int i = 0; i < count; i += line<T>) __builtin_prefetch(at + i, 1, 2);
+  for (int i = 0; i < count; i += line<T>) __builtin_prefetch(at + i, write, 2);
 }
 
-// Finishes a row of outputs: y = Act(product + bias).
+// Finishes a row of outputs: y = Act(product + bias + residual).
 template <class Act, class T>
 struct bias_and_activate {
-  const T* bias;  // nullable
+  const T* bias;      // nullable
+  const T* residual;  // shaped like y, nullable
   T* y;
   int k;
 
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     prefetch_row(y + std::ptrdiff_t(row) * k + column, count);
+    if (residual != nullptr) prefetch_row<false>(residual + std::ptrdiff_t(row) * k + column, count);
   }
 
   void operator()(int row, int column, const T* values, int count) const {
-    T* to = y + std::ptrdiff_t(row) * k + column;
+    const std::ptrdiff_t offset = std::ptrdiff_t(row) * k + column;
     for_each_vec<T>(count, [&](int i, int elements) {
       vec<T> sum = load_some(values + i, elements);
       if (bias != nullptr) sum += load_some(bias + column + i, elements);
-      store_some(activate<Act>(sum), to + i, elements);
+      if (residual != nullptr) sum += load_some(residual + offset + i, elements);
+      store_some(activate<Act>(sum), y + offset + i, elements);
     });
   }
 };
@@ -182,19 +203,43 @@ struct activation_gradient {
 
 }  // namespace detail
 
-/// Elements of T that gemm_convolution_forward needs as workspace.
+/// Elements of the weights w [kernel_h, kernel_w, c, k] of a convolution, packed beforehand.
 template <class T>
-constexpr std::size_t gemm_convolution_forward_workspace(const convolution_shape& s) {
-  return gemm_workspace<T>(s.k, s.patch());
+constexpr std::size_t gemm_convolution_prepared_size(const convolution_shape& s) {
+  return gemm_packed_size<T>(s.k, s.patch());
 }
 
-/// y = Act(convolution(x, w) + bias); bias [k] may be null.
+/// packed [gemm_convolution_prepared_size] = the weights w, each column times its scale [k]
+/// (nullable), for gemm_convolution_forward.
+template <class T>
+void gemm_convolution_prepare(const convolution_shape& s, const T* w, const T* scale, T* packed,
+                              cpu_device& device) {
+  const matrix_operand<T> weights{w, s.k, w + s.weights()};
+  if (scale == nullptr)
+    gemm_pack(s.k, s.patch(), weights, packed, device);
+  else
+    gemm_pack(s.k, s.patch(), detail::scaled_operand<T>{weights, scale}, packed, device);
+}
+
+/// Elements of T that gemm_convolution_forward needs as workspace.
+template <class T>
+constexpr std::size_t gemm_convolution_forward_workspace(const convolution_shape& s,
+                                                         bool prepared) {
+  return prepared ? 0 : gemm_convolution_prepared_size<T>(s);
+}
+
+/// y = Act(convolution(x, w) + bias + residual); bias [k] and residual (shaped like y) may be null.
+/// With `packed`, the weights packed beforehand, w is not read.
 template <class Act, class T>
-void gemm_convolution_forward(const convolution_shape& s, const T* x, const T* w, const T* bias,
-                              T* y, T* workspace, cpu_device& device) {
-  gemm(s.output_pixels(), s.k, s.patch(), detail::patches_operand<T>{s, x},
-       matrix_operand<T>{w, s.k, w + s.weights()}, detail::bias_and_activate<Act, T>{bias, y, s.k},
-       workspace, device);
+void gemm_convolution_forward(const convolution_shape& s, const T* x, const T* w, const T* packed,
+                              const T* bias, const T* residual, T* y, T* workspace,
+                              cpu_device& device) {
+  if (packed == nullptr) {
+    gemm_convolution_prepare(s, w, static_cast<const T*>(nullptr), workspace, device);
+    packed = workspace;
+  }
+  gemm_packed(s.output_pixels(), s.k, s.patch(), detail::patches_operand<T>{s, x}, packed,
+              detail::bias_and_activate<Act, T>{bias, residual, y, s.k}, device);
 }
 
 /// Elements of T that gemm_convolution_backward_data needs as workspace.

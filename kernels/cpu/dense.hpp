@@ -16,21 +16,25 @@ namespace slim::cpu {
 
 /// Elements of T that dense_forward needs as workspace.
 template <class T>
-constexpr std::size_t dense_forward_workspace(int m, int k, int n) {
+constexpr std::size_t dense_forward_workspace(int m, int k, int n, bool prepared) {
+  if (prepared) return 0;
   return std::max(detail::stream_workspace(m, k, n),  // a smaller batch may be run with it
                   m <= dense_stream_rows ? 0 : gemm_workspace<T>(n, k));
 }
 
-/// c = Act(a * w + bias); bias [n] may be null.
+/// c = Act(a * w + bias + residual); bias [n] and residual (shaped like c) may be null. With
+/// `packed`, the weights as gemm_pack brings them into panels, w is not read.
 template <class Act, class T>
-void dense_forward(int m, int k, int n, const T* a, const T* w, const T* bias, T* c, T* workspace,
-                   cpu_device& device) {
-  const detail::bias_and_activate<Act, T> finish{bias, c, n};
-  if (m <= dense_stream_rows) {
+void dense_forward(int m, int k, int n, const T* a, const T* w, const T* packed, const T* bias,
+                   const T* residual, T* c, T* workspace, cpu_device& device) {
+  const detail::bias_and_activate<Act, T> finish{bias, residual, c, n};
+  const matrix_operand<T> left{a, k, a + std::size_t(m) * k};
+  if (packed != nullptr) {
+    gemm_packed(m, n, k, left, packed, finish, device);
+  } else if (m <= dense_stream_rows) {
     detail::stream_forward(m, k, n, a, w, finish, workspace, device);
   } else {
-    gemm(m, n, k, matrix_operand<T>{a, k, a + std::size_t(m) * k},
-         matrix_operand<T>{w, n, w + std::size_t(k) * n}, finish, workspace, device);
+    gemm(m, n, k, left, matrix_operand<T>{w, n, w + std::size_t(k) * n}, finish, workspace, device);
   }
 }
 

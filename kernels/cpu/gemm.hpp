@@ -12,14 +12,17 @@
 //     the same with step = tile_columns and zeros in the columns up to it (right operands only).
 
 #include <cstddef>
+#include <type_traits>
 
 #include <slim/device.hpp>
 #include <slim/kernels/cpu/simd.hpp>
 
 namespace slim::cpu {
 
-/// A micro-kernel holds a tile of tile_rows x 2 registers of the product.
+/// A micro-kernel holds a tile of tile_rows x 2 registers of the product, or of fewer or, where
+/// that divides the work better, up to max_tile_rows.
 inline constexpr int tile_rows = vector_registers >= 32 ? 8 : vector_registers >= 16 ? 6 : 2;
+inline constexpr int max_tile_rows = vector_registers >= 32 ? 12 : tile_rows;
 template <class T>
 inline constexpr int tile_columns = 2 * width<T>;
 
@@ -27,16 +30,24 @@ inline constexpr int tile_columns = 2 * width<T>;
 template <class T>
 inline constexpr int transposed_tile_rows = std::min(vector_registers >= 32 ? 8 : 4, width<T>);
 
+/// What a product asks for ahead of its use: nothing.
+struct no_prefetch {
+  void operator()() {}
+};
+
 /// c[rows, tile_columns] (+)= a[rows, depth] * b[depth, tile_columns], where
 /// a(i, j) = a[j / chunk * chunk_step + i * row_step + j % chunk] and b(i, j) = b[i * b_step + j].
-template <int rows, int chunk, int row_step, class T>
+/// prefetch() is called before each chunk.
+template <int rows, int chunk, int row_step, class T, class Prefetch = no_prefetch>
 void multiply_tile(int depth, const T* a, std::ptrdiff_t chunk_step, const T* b,
-                   std::ptrdiff_t b_step, T* c, std::ptrdiff_t c_step, bool accumulate) {
+                   std::ptrdiff_t b_step, T* c, std::ptrdiff_t c_step, bool accumulate,
+                   Prefetch prefetch = {}) {
   constexpr int w = width<T>;
   vec<T> sum[rows][2];
   unroll<rows>([&](auto i) { sum[i][0] = sum[i][1] = vec<T>::zero(); });
   for (int begin = 0; begin < depth; begin += chunk, a += chunk_step) {
     const int end = chunk == 1 ? 1 : std::min(chunk, depth - begin);
+    prefetch();
     for (int j = 0; j < end; ++j, b += b_step) {
       const vec<T> b0 = vec<T>::loadu(b), b1 = vec<T>::loadu(b + w);
       unroll<rows>([&](auto i) {
@@ -58,10 +69,69 @@ void multiply_tile(int depth, const T* a, std::ptrdiff_t chunk_step, const T* b,
   });
 }
 
+/// f(integral_constant<int, rows>) for a number of rows from 1 to Max.
+template <int Max, class F>
+[[gnu::always_inline]] inline void with_rows(int rows, F&& f) {
+  unroll<Max>([&](auto i) {
+    constexpr int exact = Max - i;
+    if (rows == exact) f(std::integral_constant<int, exact>{});
+  });
+}
+
+/// What tiles of `height` rows cost that cover `rows`, in rows: each has an overhead, and one of
+/// few rows waits for its own multiply-adds.
+constexpr double rows_cost(int rows, int height) {
+  constexpr double overhead = 0.7;
+  const int rest = rows % height, least = tile_rows / 2;
+  return rows / height * (height + overhead) +
+         (rest == 0 ? 0 : (rest < least ? least : rest) + overhead);
+}
+
+/// The height of tiles that covers so many rows at the least cost.
+constexpr int best_height(int rows) {
+  int best = max_tile_rows;
+  for (int height = max_tile_rows - 1; height >= tile_rows / 2; --height)
+    if (rows_cost(rows, height) < rows_cost(rows, best)) best = height;
+  return best;
+}
+
+/// c[rows, tile_columns] (+)= a[rows, depth] * b[depth, tile_columns], a row-major with any step
+/// and b contiguous. Few rows are summed in several chains, or they would wait for one another.
+template <int rows, class T>
+void multiply_strided(int depth, const T* a, std::ptrdiff_t a_step, const T* b, T* c,
+                      std::ptrdiff_t c_step, bool accumulate) {
+  constexpr int w = width<T>, chains = rows >= 4 ? 1 : rows >= 2 ? 2 : 4;
+  vec<T> sum[chains][rows][2];
+  unroll<chains>([&](auto l) {
+    unroll<rows>([&](auto i) { sum[l][i][0] = sum[l][i][1] = vec<T>::zero(); });
+  });
+  const auto add = [&](auto l, int j) __attribute__((always_inline)) {
+    const vec<T> b0 = vec<T>::loadu(b), b1 = vec<T>::loadu(b + w);
+    b += 2 * w;
+    unroll<rows>([&](auto i) {
+      const vec<T> x = vec<T>::broadcast(a + i * a_step + j);
+      sum[l][i][0] = multiply_add(x, b0, sum[l][i][0]);
+      sum[l][i][1] = multiply_add(x, b1, sum[l][i][1]);
+    });
+  };
+  int j = 0;
+  for (; j + chains <= depth; j += chains) unroll<chains>([&](auto l) { add(l, j + l); });
+  for (; j < depth; ++j) add(std::integral_constant<int, 0>{}, j);
+  unroll<rows>([&](auto i) {
+    unroll<2>([&](auto v) {
+      T* to = c + i * c_step + v * w;
+      vec<T> total = sum[0][i][v];
+      unroll<chains - 1>([&](auto l) { total += sum[l + 1][i][v]; });
+      (accumulate ? total + vec<T>::loadu(to) : total).storeu(to);
+    });
+  });
+}
+
 /// A matrix in memory as an operand: element (i, j) is data[i * step + j]; `end` is the end of what
 /// may be read.
 template <class T>
 struct matrix_operand {
+  static constexpr bool lies_in_memory = true;
   const T* data;
   std::ptrdiff_t step;
   const T* end;
@@ -103,25 +173,102 @@ struct transposed_operand {
 namespace detail {
 
 inline constexpr int gemm_depth = 256;           // inner extent that is multiplied at a time
-inline constexpr int gemm_rows = 8 * tile_rows;  // of the product that a task computes
+inline constexpr int gemm_rows = 8 * tile_rows;  // of the product that a task computes, at most
 inline constexpr int gemm_columns = 512;         // at most; a multiple of any tile_columns
+inline constexpr int gemm_tasks = 8;             // worth sharing
 inline constexpr int reduce_depth = 128;
 inline constexpr int reduce_rows = 256;
 inline constexpr int reduce_tasks = 32;   // as many shards as it takes to get these
 inline constexpr int reduce_shard = 512;  // inner extent that is worth a shard
 
-// Columns a task computes: fewer if there would be too few tasks to share.
+// How the product [m, n] is divided into tasks; depends on the extents only.
 template <class T>
-constexpr int gemm_task_columns(int m, int n) {
-  int columns = std::min(gemm_columns, round_up(n, tile_columns<T>));
-  while (columns > tile_columns<T> && divide_up(m, gemm_rows) * divide_up(n, columns) < 16) {
-    columns = round_up(columns / 2, tile_columns<T>);
+struct gemm_plan {
+  int m, n;
+  int row_blocks = divide_up(m, gemm_rows);
+  int rows = round_up(divide_up(m, row_blocks), tile_rows);
+  int columns = task_columns();
+  int column_blocks = divide_up(n, columns);
+
+  // Fewer if there would be too few tasks to share.
+  constexpr int task_columns() const {
+    int columns = std::min(gemm_columns, round_up(n, tile_columns<T>));
+    while (columns > tile_columns<T> && row_blocks * divide_up(n, columns) < gemm_tasks) {
+      columns = round_up(columns / 2, tile_columns<T>);
+    }
+    return columns;
   }
-  return columns;
+};
+
+// Whether rows of the operand can be read where they lie.
+template <class A>
+constexpr bool lies_in_memory = requires { A::lies_in_memory; };
+
+// One task: some rows and panels of the product.
+template <class T, class A, class Finish>
+class gemm_task {
+  static constexpr int panel = tile_columns<T>;
+  static constexpr int a_step = gemm_depth + width<T>;
+
+ public:
+  gemm_task(const A& a, const T* packed, const Finish& finish, int k, T* scratch)
+      : a_(a), packed_(packed), finish_(finish), k_(k), left_(scratch),
+        product_(scratch + gemm_rows * a_step) {}
+
+  void run(int row, int rows, int column, int columns) const {
+    for (int inner = 0; inner < k_; inner += gemm_depth) {
+      const int depth = std::min(gemm_depth, k_ - inner);
+      if constexpr (!lies_in_memory<A>) a_.rows(left_, a_step, row, rows, inner, depth);
+      for (int j = 0; j < columns; j += panel) {
+        const T* right = packed_ + std::ptrdiff_t(column + j) * k_ + inner * panel;
+        for (int i = 0; i < rows; i += tile_rows) {
+          const int count = std::min(tile_rows, rows - i), width = std::min(panel, columns - j);
+          const bool last = inner + depth == k_;
+          if (last)
+            for (int l = 0; l < count; ++l) finish_.prefetch(row + i + l, column + j, width);
+          // A product in one piece is finished at once, and needs no more than a tile.
+          T* to = k_ <= gemm_depth ? product_ : product_ + (j * gemm_rows + i * panel);
+          multiply(row, i, count, inner, depth, right, to);
+          if (!last) continue;
+          for (int l = 0; l < count; ++l)
+            finish_(row + i + l, column + j, to + l * panel, width);
+        }
+      }
+    }
+  }
+
+ private:
+  void multiply(int row, int i, int count, int inner, int depth, const T* right, T* to) const {
+    with_rows<tile_rows>(count, [&](auto exact) {
+      if constexpr (lies_in_memory<A>)
+        multiply_strided<exact>(depth, a_.data + (row + i) * a_.step + inner, a_.step, right, to,
+                                panel, inner > 0);
+      else
+        multiply_tile<exact, gemm_depth, a_step>(depth, left_ + i * a_step, 0, right, panel, to,
+                                                 panel, inner > 0);
+    });
+  }
+
+  const A& a_;
+  const T* packed_;
+  const Finish& finish_;
+  const int k_;
+  T* left_;
+  T* product_;  // [panels][rows][panel]
+};
+
+}  // namespace detail
+
+/// Elements of the right operand [k, n] as gemm_packed takes it: panel by panel.
+template <class T>
+constexpr std::size_t gemm_packed_size(int n, int k) {
+  return std::size_t(round_up(n, tile_columns<T>)) * std::size_t(k);
 }
 
+/// packed [gemm_packed_size] = the right operand b [k, n].
 template <class T, class B>
-void pack_panels(int n, int k, const B& b, T* packed, cpu_device& device) {
+void gemm_pack(int n, int k, const B& b, T* packed, cpu_device& device) {
+  using namespace detail;
   const int panels = divide_up(n, tile_columns<T>), blocks = divide_up(k, gemm_depth);
   device.parallel(panels * blocks, [&](int task, int) {
     const int column = task / blocks * tile_columns<T>, row = task % blocks * gemm_depth;
@@ -130,46 +277,35 @@ void pack_panels(int n, int k, const B& b, T* packed, cpu_device& device) {
   });
 }
 
-}  // namespace detail
+/// c[m, n] = a[m, k] * b[k, n], b packed. When a row's segment is finished,
+/// finish(row, column, const T* values, int count) is called with it; beforehand,
+/// finish.prefetch(row, column, count) may ask for the memory it will write.
+template <class T, class A, class Finish>
+void gemm_packed(int m, int n, int k, const A& a, const T* packed, const Finish& finish,
+                 cpu_device& device) {
+  using namespace detail;
+  const gemm_plan<T> plan{m, n};
+  device.parallel(plan.row_blocks * plan.column_blocks, [&](int task, int worker) {
+    const int row = task / plan.column_blocks * plan.rows;
+    const int column = task % plan.column_blocks * plan.columns;
+    if (row >= m) return;
+    gemm_task<T, A, Finish>(a, packed, finish, k, reinterpret_cast<T*>(device.scratch(worker)))
+        .run(row, std::min(plan.rows, m - row), column, std::min(plan.columns, n - column));
+  });
+}
 
 /// Elements of T that gemm needs as workspace.
 template <class T>
 constexpr std::size_t gemm_workspace(int n, int k) {
-  return std::size_t(round_up(n, tile_columns<T>)) * std::size_t(k);
+  return gemm_packed_size<T>(n, k);
 }
 
-/// c[m, n] = a[m, k] * b[k, n]. When a row's segment is finished,
-/// finish(row, column, const T* values, int count) is called with it; beforehand,
-/// finish.prefetch(row, column, count) may ask for the memory it will write.
+/// The same with b as an operand, which is packed into the workspace.
 template <class T, class A, class B, class Finish>
 void gemm(int m, int n, int k, const A& a, const B& b, const Finish& finish, T* workspace,
           cpu_device& device) {
-  using namespace detail;
-  constexpr int a_step = gemm_depth + width<T>;
-  pack_panels(n, k, b, workspace, device);
-  const int columns = gemm_task_columns<T>(m, n), blocks = divide_up(n, columns);
-  device.parallel(divide_up(m, gemm_rows) * blocks, [&](int task, int worker) {
-    const int row = task / blocks * gemm_rows, rows = std::min(gemm_rows, m - row);
-    const int column = task % blocks * columns, column_end = std::min(n, column + columns);
-    T* left = reinterpret_cast<T*>(device.scratch(worker));
-    T* product = left + gemm_rows * a_step;
-    for (int i = 0; i < rows; ++i) finish.prefetch(row + i, column, column_end - column);
-    for (int inner = 0; inner < k; inner += gemm_depth) {
-      const int depth = std::min(gemm_depth, k - inner);
-      a.rows(left, a_step, row, rows, inner, depth);
-      for (int j = column; j < column_end; j += tile_columns<T>) {
-        const T* right = workspace + std::ptrdiff_t(j) * k + inner * tile_columns<T>;
-        for (int i = 0; i < rows; i += tile_rows) {
-          multiply_tile<tile_rows, gemm_depth, a_step>(
-              depth, left + i * a_step, 0, right, tile_columns<T>,
-              product + i * columns + j - column, columns, inner > 0);
-        }
-      }
-    }
-    for (int i = 0; i < rows; ++i) {
-      finish(row + i, column, product + i * columns, column_end - column);
-    }
-  });
+  gemm_pack(n, k, b, workspace, device);
+  gemm_packed(m, n, k, a, static_cast<const T*>(workspace), finish, device);
 }
 
 namespace detail {

@@ -1,12 +1,13 @@
 #pragma once
 
-// The gradient of a 3 x 3 convolution to its weights by Winograd's minimal filtering, transposed:
+// The gradient of an R x R convolution to its weights by Winograd's minimal filtering, transposed:
 //   dw = G^T [sum over tiles of (B^T d B) * (A dy A^T)] G,
 // after Lavin & Gray 2015, arXiv:1509.09308. Each plane of the sum is a product of matrices
 // [c, tiles] * [tiles, k]. Results are the same bits for any number of threads.
 
 #include <cassert>
 
+#include <slim/kernels/cpu/winograd_inputs.hpp>
 #include <slim/kernels/cpu/winograd_tiles.hpp>
 
 namespace slim::cpu {
@@ -15,9 +16,9 @@ namespace detail {
 
 // The transformed inputs V are laid out [plane][c / width][tile][width], the transformed gradients
 // Z [plane][k / panel][tile][panel]. Depends on the extents only.
-template <int M, class T>
+template <class W, class T>
 struct winograd_filter_plan {
-  static constexpr int planes = winograd<M>::planes;
+  static constexpr int planes = W::planes;
   static constexpr int panel = tile_columns<T>;
   static constexpr int group = 16;      // tiles that a task transforms
   static constexpr int channels = 128;  // at most, that a task transforms
@@ -26,7 +27,7 @@ struct winograd_filter_plan {
   static constexpr std::size_t shared_bytes = std::size_t{4} << 20;
   static constexpr int min_tiles = 160;
 
-  int tiles, c, k;
+  int tiles, c, k;  // the channels rounded up to whole registers and panels
   int max_tiles = std::max(
       min_tiles, int(shared_bytes / (sizeof(T) * planes * std::size_t(c + k))) / group * group);
   int super_blocks = divide_up(tiles, max_tiles);
@@ -44,7 +45,7 @@ struct winograd_filter_plan {
   std::ptrdiff_t sum_size = planes * sum_plane;
 
   constexpr winograd_filter_plan(const convolution_shape& s)
-      : tiles(tile_grid<M>(s).tiles()), c(s.c), k(s.k) {}
+      : tiles(tile_grid<W>(s).tiles()), c(round_up(s.c, width<T>)), k(round_up(s.k, panel)) {}
 
   // With several super-blocks the sums live in the workspace, else in scratch.
   constexpr bool keeps_sums() const { return super_blocks > 1; }
@@ -60,11 +61,11 @@ struct winograd_filter_plan {
   }
 };
 
-template <int M, class T>
+template <class W, class T>
 class winograd_filter_gradient {
-  using plan_t = winograd_filter_plan<M, T>;
-  static constexpr int size = winograd<M>::size;
-  static constexpr int planes = winograd<M>::planes;
+  using plan_t = winograd_filter_plan<W, T>;
+  static constexpr int size = W::size;
+  static constexpr int planes = W::planes;
   static constexpr int panel = tile_columns<T>;
 
  public:
@@ -82,7 +83,7 @@ class winograd_filter_gradient {
         sums_(z_ + planes * plan_.z_plane),
         db_partial_(sums_ + plan_.sums()),
         device_(device) {
-    assert(winograd_supports<T>(s));
+    assert(winograd_supports<W>(s));
   }
 
   void run() {
@@ -120,35 +121,28 @@ class winograd_filter_gradient {
     const T* at;
     window part;
   };
-  picture_window input_window(int tile, int channel) const {
-    const auto at = grid_.at(tile);
-    const int top = at.row - s_.pad_top, left = at.column - s_.pad_left;
-    return {x_ + ((std::ptrdiff_t(at.image) * s_.h + top) * s_.w + left) * s_.c + channel,
-            window(size, top, left, s_.h, s_.w)};
-  }
   picture_window gradient_window(int tile, int channel) const {
     const auto at = grid_.at(tile);
     return {dy_ + ((std::ptrdiff_t(at.image) * s_.out_h + at.row) * s_.out_w + at.column) * s_.k +
                 channel,
-            window(M, at.row, at.column, s_.out_h, s_.out_w)};
+            window(W::outputs, at.row, at.column, s_.out_h, s_.out_w)};
   }
 
   // The tiles [begin, end) of the super-block that starts at tile `first`, up to `channels`
   // channels.
   void transform_inputs(int first, int begin, int end, int channel) const {
-    const std::ptrdiff_t row_step = std::ptrdiff_t(s_.w) * s_.c;
-    const int channels = std::min(plan_t::channels, plan_.c - channel);
-    for (int tile = begin; tile < end; ++tile) {
-      const picture_window here = input_window(first + tile, channel);
-      const picture_window next = input_window(first + tile + 1, channel);
-      if (tile + 1 < end) prefetch_window<false>(next.at, row_step, s_.c, next.part, channels);
-      for (int l = 0; l < channels; l += width<T>) {
-        T* to = v_ + std::ptrdiff_t(channel + l) * plan_.super_tiles + tile * width<T>;
-        transform_window<typename winograd<M>::input>(
-            here.at + l, row_step, s_.c, here.part, [&](int i, const vec<T>(&row)[size]) {
-              T* plane = to + i * size * plan_.v_plane;
-              unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.v_plane); });
-            });
+    using inputs_t = winograd_inputs<W, T>;
+    const int last = std::min(s_.c, channel + plan_t::channels);
+    inputs_t inputs(s_, x_);
+    for (; channel < last; channel += inputs_t::channels) {
+      T* to = v_ + std::ptrdiff_t(channel) * plan_.super_tiles;
+      const auto place = [&](int tile) { return to + (tile - first) * width<T>; };
+      const int number = std::min(inputs_t::channels, last - channel);
+      for (int tile = first + begin; tile < first + end;) {
+        const int count = grid_.in_row(tile, first + end);
+        inputs.transform(tile, count, channel, number, plan_.v_plane,
+                         std::ptrdiff_t(plan_.super_tiles) * width<T>, place);
+        tile += count;
       }
     }
   }
@@ -165,23 +159,25 @@ class winograd_filter_gradient {
         T* to =
             z_ + std::ptrdiff_t(l / panel * panel) * plan_.super_tiles + tile * panel + l % panel;
         const T* from = here.at + l - channel;
-        transform_window<typename winograd<M>::output_gradient>(
-            from, row_step, s_.k, here.part, [&](int i, const vec<T>(&row)[size]) {
+        const int count = std::max(0, s_.k - l);
+        transform_window<typename W::output_gradient>(
+            from, row_step, s_.k, here.part, count, [&](int i, const vec<T>(&row)[size]) {
               T* plane = to + i * size * plan_.z_plane;
               unroll<size>([&](auto j) { row[j].storeu(plane + j * plan_.z_plane); });
             });
         const bool start = first == 0 && tile == begin;
         const vec<T> before = start ? vec<T>::zero() : vec<T>::loadu(partial + l);
-        (before + sum_window(from, row_step, here.part)).storeu(partial + l);
+        (before + sum_window(from, row_step, here.part, count)).storeu(partial + l);
       }
     }
   }
 
-  vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part) const {
+  vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part,
+                    int count) const {
     vec<T> sum = vec<T>::zero();
     for (int i = 0; i < part.end_row; ++i) {
       for (int j = 0; j < part.end_column; ++j)
-        sum += vec<T>::loadu(from + i * row_step + j * s_.k);
+        sum += load_some(from + i * row_step + j * s_.k, count);
     }
     return sum;
   }
@@ -207,38 +203,41 @@ class winograd_filter_gradient {
   }
 
   void transform_sum(int row, int column, const T* sum) const {
-    alignas(64) staged_weights<T> staged;
-    const int rows = std::min(plan_.rows, plan_.c - row);
+    constexpr int taps = W::taps;
+    staged_weights<W, T> staged;
+    const int rows = std::min(plan_.rows, s_.c - row);
+    const int columns = std::min(panel, s_.k - column);
     T* to = dw_ + std::ptrdiff_t(row) * s_.k + column;
     for (int r = 0; r < rows; ++r, sum += panel) {
       const int at = r % staged.rows;
       for (int l = 0; l < panel; l += width<T>) {
-        transform_square<typename winograd<M>::filter_gradient, T>(
+        transform_square<typename W::filter_gradient, T>(
             [&](int i, int j) { return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l); },
-            [&](int i, const vec<T>(&taps)[3]) {
-              unroll<3>([&](auto j) { taps[j].store(staged.at(at, 3 * i + j) + l); });
+            [&](int i, const vec<T>(&line)[taps]) {
+              unroll<taps>([&](auto j) { line[j].store(staged.at(at, taps * i + j) + l); });
             });
       }
       if (at + 1 == staged.rows || r + 1 == rows) {
-        staged.store(to + std::ptrdiff_t(r - at) * s_.k, std::ptrdiff_t(s_.c) * s_.k, s_.k, at + 1);
+        staged.store(to + std::ptrdiff_t(r - at) * s_.k, std::ptrdiff_t(s_.c) * s_.k, s_.k, at + 1,
+                     columns);
       }
     }
   }
 
   void combine_bias_gradient() {
-    for (int l = 0; l < plan_.k; l += width<T>) {
+    for (int l = 0; l < s_.k; l += width<T>) {
       vec<T> sum = vec<T>::zero();
       for (int group = 0;
            group < divide_up(std::min(plan_.tiles, plan_.super_tiles), plan_t::group); ++group) {
         sum += vec<T>::loadu(db_partial_ + std::ptrdiff_t(group) * plan_.k + l);
       }
-      sum.storeu(db_ + l);
+      store_some(sum, db_ + l, s_.k - l);
     }
   }
 
   const convolution_shape s_;
   const plan_t plan_;
-  const tile_grid<M> grid_;
+  const tile_grid<W> grid_;
   const T* x_;
   const T* dy_;
   T* dw_;
@@ -253,17 +252,17 @@ class winograd_filter_gradient {
 }  // namespace detail
 
 /// Elements of T that winograd_backward_filter needs as workspace.
-template <int M, class T>
+template <class W, class T>
 constexpr std::size_t winograd_backward_filter_workspace(const convolution_shape& s) {
-  return detail::winograd_filter_plan<M, T>(s).workspace();
+  return detail::winograd_filter_plan<W, T>(s).workspace();
 }
 
 /// dw [3, 3, c, k] = the gradient of the convolution (of shape s) to its weights, given x and dy;
 /// db [k] (nullable) = the sum of dy over n, out_h and out_w.
-template <int M, class T>
+template <class W, class T>
 void winograd_backward_filter(const convolution_shape& s, const T* x, const T* dy, T* dw, T* db,
                               T* workspace, cpu_device& device) {
-  detail::winograd_filter_gradient<M, T>(s, x, dy, dw, db, workspace, device).run();
+  detail::winograd_filter_gradient<W, T>(s, x, dy, dw, db, workspace, device).run();
 }
 
 }  // namespace slim::cpu

@@ -1,8 +1,8 @@
 #pragma once
 
-// What becomes of Winograd's outputs: each kind makes, for a tile and a register of channels, a
-// place that receives the tile's rows from top to bottom; prefetch asks for a tile's memory
-// beforehand.
+// What becomes of Winograd's outputs: each kind makes, for a tile and a register of channels, of
+// which `count` exist, a place that receives the tile's rows from top to bottom; prefetch asks for
+// a tile's memory beforehand.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,26 +17,32 @@ template <int M, bool write, class T>
                                                     int image, int row, int column, int channel) {
   const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * s.out_h + row) * s.out_w + column;
   prefetch_window<write>(y + pixel * s.k + channel, std::ptrdiff_t(s.out_w) * s.k, s.k,
-                         window(M, row, column, s.out_h, s.out_w), tile_columns<T>);
+                         window(M, row, column, s.out_h, s.out_w),
+                         std::min(tile_columns<T>, s.k - channel));
 }
 
-// y = Act(value + bias).
+// y = Act(value + bias + residual).
 template <int M, class Act, class T>
 struct winograd_activation {
-  const T* bias;  // nullable
+  const T* bias;      // nullable
+  const T* residual;  // shaped like y, nullable
   T* y;
 
   struct place {
     vec<T> bias;
+    const T* residual;
     T* to;
     std::ptrdiff_t row_step, pixel_step;
-    int rows, columns;
+    int rows, columns, count;
 
     void row(int i, const vec<T> (&values)[M]) const {
       if (i >= rows) return;
-      T* pixel = to + i * row_step;
       unroll<M>([&](auto j) {
-        if (j < columns) activate<Act>(values[j] + bias).storeu(pixel + j * pixel_step);
+        if (j >= columns) return;
+        const std::ptrdiff_t offset = i * row_step + j * pixel_step;
+        vec<T> sum = values[j] + bias;
+        if (residual != nullptr) sum += load_some(residual + offset, count);
+        store_some(activate<Act>(sum), to + offset, count);
       });
     }
   };
@@ -44,16 +50,21 @@ struct winograd_activation {
   [[gnu::always_inline]] void prefetch(const convolution_shape& s, int image, int row, int column,
                                        int channel) const {
     prefetch_outputs<M, true>(y, s, image, row, column, channel);
+    if (residual != nullptr) prefetch_outputs<M, false>(residual, s, image, row, column, channel);
   }
 
-  place at(const convolution_shape& s, int image, int row, int column, int channel) const {
+  place at(const convolution_shape& s, int image, int row, int column, int channel,
+           int count) const {
     const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * s.out_h + row) * s.out_w + column;
-    return {bias == nullptr ? vec<T>::zero() : vec<T>::loadu(bias + channel),
-            y + pixel * s.k + channel,
+    const std::ptrdiff_t offset = pixel * s.k + channel;
+    return {bias == nullptr ? vec<T>::zero() : load_some(bias + channel, count),
+            residual == nullptr ? nullptr : residual + offset,
+            y + offset,
             std::ptrdiff_t(s.out_w) * s.k,
             s.k,
             s.out_h - row,
-            s.out_w - column};
+            s.out_w - column,
+            count};
   }
 };
 
@@ -67,18 +78,17 @@ struct winograd_gradient {
     const T* y_previous;
     T* to;
     std::ptrdiff_t row_step, pixel_step;
-    int rows, columns;
+    int rows, columns, count;
 
     void row(int i, const vec<T> (&values)[M]) const {
       if (i >= rows) return;
       unroll<M>([&](auto j) {
         const std::ptrdiff_t offset = i * row_step + j * pixel_step;
         if (j >= columns) return;
-        if (y_previous == nullptr) {
-          values[j].storeu(to + offset);
-        } else {
-          activate_backward<Act>(values[j], vec<T>::loadu(y_previous + offset)).storeu(to + offset);
-        }
+        vec<T> value = values[j];
+        if (y_previous != nullptr)
+          value = activate_backward<Act>(value, load_some(y_previous + offset, count));
+        store_some(value, to + offset, count);
       });
     }
   };
@@ -90,7 +100,8 @@ struct winograd_gradient {
     prefetch_outputs<M, false>(y_previous, s, image, row, column, channel);
   }
 
-  place at(const convolution_shape& s, int image, int row, int column, int channel) const {
+  place at(const convolution_shape& s, int image, int row, int column, int channel,
+           int count) const {
     const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * s.out_h + row) * s.out_w + column;
     const std::ptrdiff_t offset = pixel * s.k + channel;
     return {y_previous == nullptr ? nullptr : y_previous + offset,
@@ -98,7 +109,8 @@ struct winograd_gradient {
             std::ptrdiff_t(s.out_w) * s.k,
             s.k,
             s.out_h - row,
-            s.out_w - column};
+            s.out_w - column,
+            count};
   }
 };
 
@@ -116,6 +128,7 @@ struct winograd_max_pool {
     std::uint8_t* argmax;
     std::ptrdiff_t row_step, pixel_step;
     int rows, columns;  // of windows
+    int count;
     vec<T> above[M];
 
     void row(int i, const vec<T> (&values)[M]) {
@@ -141,11 +154,11 @@ struct winograd_max_pool {
       compare(b, T(1));
       compare(c, T(2));
       compare(d, T(3));
-      best.storeu(to + offset);
+      store_some(best, to + offset, count);
       if (argmax == nullptr) return;
       alignas(64) T numbers[width<T>];
       index.store(numbers);
-      for (int l = 0; l < width<T>; ++l) argmax[offset + l] = std::uint8_t(int(numbers[l]));
+      for (int l = 0; l < std::min(count, width<T>); ++l) argmax[offset + l] = std::uint8_t(int(numbers[l]));
     }
   };
 
@@ -157,17 +170,19 @@ struct winograd_max_pool {
     prefetch_outputs<M / 2, true>(pooled, halved, image, row / 2, column / 2, channel);
   }
 
-  place at(const convolution_shape& s, int image, int row, int column, int channel) const {
+  place at(const convolution_shape& s, int image, int row, int column, int channel,
+           int count) const {
     const int out_h = s.out_h / 2, out_w = s.out_w / 2;
     const std::ptrdiff_t pixel = (std::ptrdiff_t(image) * out_h + row / 2) * out_w + column / 2;
     const std::ptrdiff_t offset = pixel * s.k + channel;
-    return {bias == nullptr ? vec<T>::zero() : vec<T>::loadu(bias + channel),
+    return {bias == nullptr ? vec<T>::zero() : load_some(bias + channel, count),
             pooled + offset,
             argmax == nullptr ? nullptr : argmax + offset,
             std::ptrdiff_t(out_w) * s.k,
             s.k,
             out_h - row / 2,
             out_w - column / 2,
+            count,
             {}};
   }
 };

@@ -1,7 +1,7 @@
 #pragma once
 
 // How Winograd's tiles are divided and laid out: shared by the passes in winograd.hpp and
-// winograd_filter.hpp.
+// winograd_filter.hpp. W is a winograd<M, R>.
 
 #include <cstddef>
 
@@ -12,33 +12,36 @@
 
 namespace slim::cpu {
 
-/// Whether the Winograd kernels can run this convolution: 3 x 3, stride 1, rate 1, both numbers of
-/// channels multiples of two registers, and at most 2 pixels of padding.
-template <class T>
+/// Whether the kernels of W can run this convolution: a square window of W's size, stride 1, rate
+/// 1, and less padding than the window is wide.
+template <class W>
 constexpr bool winograd_supports(const convolution_shape& s) {
-  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 &&
-         s.rate_h == 1 && s.rate_w == 1 && s.c % tile_columns<T> == 0 &&
-         s.k % tile_columns<T> == 0 && s.pad_top >= 0 && s.pad_top <= 2 && s.pad_left >= 0 &&
-         s.pad_left <= 2;
+  return s.kernel_h == W::taps && s.kernel_w == W::taps && s.stride_h == 1 && s.stride_w == 1 &&
+         s.rate_h == 1 && s.rate_w == 1 && s.pad_top >= 0 && s.pad_top < W::taps &&
+         s.pad_left >= 0 && s.pad_left < W::taps;
 }
 
 namespace detail {
 
 // Tiles of M x M outputs cover the output pictures in row-major order, all pictures in a row.
-template <int M>
+template <class W>
 struct tile_grid {
   int n, rows, columns;
 
   explicit constexpr tile_grid(const convolution_shape& s)
-      : n(s.n), rows(divide_up(s.out_h, M)), columns(divide_up(s.out_w, M)) {}
+      : n(s.n), rows(divide_up(s.out_h, W::outputs)), columns(divide_up(s.out_w, W::outputs)) {}
   constexpr int tiles() const { return n * rows * columns; }
 
   struct position {
     int image, row, column;  // of the tile's first output
   };
-  position at(int tile) const {
+  constexpr position at(int tile) const {
     const int row = tile / columns;
-    return {row / rows, row % rows * M, tile % columns * M};
+    return {row / rows, row % rows * W::outputs, tile % columns * W::outputs};
+  }
+  // How many of the tiles [first, end) lie in the same row of the grid as the first.
+  constexpr int in_row(int first, int end) const {
+    return std::min(end - first, columns - first % columns);
   }
 };
 
@@ -58,20 +61,21 @@ struct window {
   bool has_column(int j) const { return j >= first_column && j < end_column; }
 };
 
-// Transforms one register of channels of a window of a picture; pixels outside of it are zero.
-// emit(i, row) receives the rows. `at` points to the window's first pixel, inside or not.
+// Transforms a register of channels, of which `count` exist, of a window of a picture; pixels
+// outside of it are zero. emit(i, row) receives the rows. `at` points to the window's first pixel,
+// inside or not.
 template <class Transform, class T, class Emit>
 [[gnu::always_inline]] inline void transform_window(const T* at, std::ptrdiff_t row_step,
                                                     std::ptrdiff_t pixel_step, const window& part,
-                                                    Emit&& emit) {
-  if (part.whole(Transform::from)) {
+                                                    int count, Emit&& emit) {
+  if (count >= width<T> && part.whole(Transform::from)) {
     transform_square<Transform, T>(
         [&](int i, int j) { return vec<T>::loadu(at + i * row_step + j * pixel_step); }, emit);
   } else {
     transform_square<Transform, T>(
         [&](int i, int j) {
           return part.has_row(i) && part.has_column(j)
-                     ? vec<T>::loadu(at + i * row_step + j * pixel_step)
+                     ? load_some(at + i * row_step + j * pixel_step, count)
                      : vec<T>::zero();
         },
         emit);
@@ -94,34 +98,48 @@ template <bool write, class T>
   }
 }
 
-// The nine taps of a few rows of a panel of weights, side by side: [row][tap][panel]. In w itself
-// they lie so far apart, often by a power of two, that they would drive each other out of the
-// caches.
-template <class T>
+// The taps of a few rows of a panel of weights, side by side: [row][tap][panel], with zeros in the
+// columns that the panel has too many. In w itself they lie so far apart, often by a power of two,
+// that they would drive each other out of the caches.
+template <class W, class T>
 struct staged_weights {
   static constexpr int rows = 16;
+  static constexpr int taps = W::taps * W::taps;
   static constexpr int panel = tile_columns<T>;
-  T taps[rows * 9 * panel];
+  alignas(64) T elements[rows * taps * panel];
 
-  const T* at(int row, int tap) const { return taps + (row * 9 + tap) * panel; }
-  T* at(int row, int tap) { return taps + (row * 9 + tap) * panel; }
+  const T* at(int row, int tap) const { return elements + (row * taps + tap) * panel; }
+  T* at(int row, int tap) { return elements + (row * taps + tap) * panel; }
 
-  // w points to the first row's panel in the first tap.
-  void load(const T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count) {
-    for (int tap = 0; tap < 9; ++tap, w += tap_step) {
+  // w points to the first row's panel in the first tap; `columns` of it exist.
+  void load(const T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count, int columns) {
+    for (int tap = 0; tap < taps; ++tap, w += tap_step) {
       for (int row = 0; row < count; ++row) {
         const T* from = w + row * row_step;
-        if (tap < 8) prefetch(from + tap_step);
-        for (int l = 0; l < panel; l += width<T>) vec<T>::loadu(from + l).store(at(row, tap) + l);
+        if (tap + 1 < taps) prefetch(from + tap_step);
+        for (int l = 0; l < panel; l += width<T>) {
+          (l < columns ? load_some(from + l, columns - l) : vec<T>::zero())
+              .store(at(row, tap) + l);
+        }
       }
     }
   }
 
-  void store(T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count) const {
-    for (int tap = 0; tap < 9; ++tap, w += tap_step) {
+  // Multiplies every column by its scale.
+  void multiply(const T* scale, int count, int columns) {
+    for_each_vec<T>(columns, [&](int l, int some) {
+      const vec<T> factor = load_some(scale + l, some);
+      for (int i = l; i < count * taps * panel; i += panel)
+        (vec<T>::load(elements + i) * factor).store(elements + i);
+    });
+  }
+
+  void store(T* w, std::ptrdiff_t tap_step, std::ptrdiff_t row_step, int count, int columns) const {
+    for (int tap = 0; tap < taps; ++tap, w += tap_step) {
       for (int row = 0; row < count; ++row) {
-        T* to = w + row * row_step;
-        for (int l = 0; l < panel; l += width<T>) vec<T>::load(at(row, tap) + l).storeu(to + l);
+        for_each_vec<T>(columns, [&](int l, int elements) {
+          store_some(vec<T>::load(at(row, tap) + l), w + row * row_step + l, elements);
+        });
       }
     }
   }

@@ -1,32 +1,35 @@
 #pragma once
 
-// The transforms of Winograd's minimal filtering F(M x M, 3 x 3), M = 2, 4, 6: Lavin & Gray 2015,
+// The transforms of Winograd's minimal filtering F(M x M, R x R): Lavin & Gray 2015,
 // "Fast algorithms for convolutional neural networks", arXiv:1509.09308, section 4:
 //   Y = A^T [(G g G^T) * (B^T d B)] A.
-// The interpolation points are 0, +-p_1, …, +-p_{M/2} and infinity. As they come in pairs, each
-// transform splits into even and odd parts. Any points p are right; these were chosen
-// for small rounding errors (in fp32 F(4, 3) errs half as much as with the usual 1 and 2).
+// The interpolation points are 0, +-p_1, …, +-p_{size/2 - 1} and infinity, for tiles of
+// size = M + R - 1 inputs a side. As they come in pairs, each transform splits into even and odd
+// parts. Any points p are right; these were chosen for small rounding errors (in fp32 F(4, 3) errs
+// half as much as with the usual 1 and 2).
 
 #include <slim/kernels/cpu/simd.hpp>
 
 namespace slim::cpu {
 
-template <int M>
-inline constexpr double winograd_points[M / 2] = {};
+template <int Size>
+inline constexpr double winograd_points[Size / 2 - 1] = {};
 template <>
-inline constexpr double winograd_points<2>[1] = {1};
+inline constexpr double winograd_points<4>[1] = {1};
 template <>
-inline constexpr double winograd_points<4>[2] = {0.625, 1.25};
+inline constexpr double winograd_points<6>[2] = {0.625, 1.25};
 template <>
-inline constexpr double winograd_points<6>[3] = {0.5, 1, 1.5};
+inline constexpr double winograd_points<8>[3] = {0.5, 1, 1.5};
 
-/// The one-dimensional transforms as constants and functions on arrays of registers.
-template <int M>
+/// F(M x M, R x R): the one-dimensional transforms as functions on arrays of registers.
+template <int M, int R = 3>
 struct winograd {
-  static_assert(M == 2 || M == 4 || M == 6, "slim: Winograd tiles have 2, 4 or 6 outputs a side");
-  static constexpr int size = M + 2;          // inputs a side of a tile
+  static constexpr int outputs = M, taps = R;
+  static constexpr int size = M + R - 1;      // inputs a side of a tile
   static constexpr int planes = size * size;  // products a tile
-  static constexpr int pairs = M / 2;
+  static constexpr int pairs = size / 2 - 1;
+  static_assert(M >= 2 && R >= 2 && (size == 4 || size == 6 || size == 8),
+                "slim: Winograd tiles have 4, 6 or 8 inputs a side");
 
   /// Coefficients, by powers of x^2, of the product of (x^2 - p_j^2) over all pairs j but
   /// `without`.
@@ -44,7 +47,7 @@ struct winograd {
     }
     return q;
   }
-  static constexpr double point(int j) { return winograd_points<M>[j]; }
+  static constexpr double point(int j) { return winograd_points<size>[j]; }
   static constexpr double square(int j) { return point(j) * point(j); }
   static constexpr double power(int j, int exponent) {
     return exponent == 0 ? 1 : point(j) * power(j, exponent - 1);
@@ -105,9 +108,9 @@ struct winograd {
       z[size - 1] = y[M - 1];
       unroll<pairs>([&](auto j) {
         vec<T> even = y[0], odd = y[1] * vec<T>(T(point(j)));
-        unroll<pairs - 1>([&](auto l) {
-          even = multiply_add(y[2 * l + 2], vec<T>(T(power(j, 2 * l + 2))), even);
-          odd = multiply_add(y[2 * l + 3], vec<T>(T(power(j, 2 * l + 3))), odd);
+        unroll<M - 2>([&](auto l) {
+          vec<T>& sum = l % 2 == 0 ? even : odd;
+          sum = multiply_add(y[l + 2], vec<T>(T(power(j, l + 2))), sum);
         });
         z[1 + 2 * j] = even + odd;
         z[2 + 2 * j] = even - odd;
@@ -117,15 +120,18 @@ struct winograd {
 
   /// to = G from.
   struct filter {
-    static constexpr int from = 3, to = size;
+    static constexpr int from = R, to = size;
     template <class T>
-    [[gnu::always_inline]] static void apply(const vec<T> (&g)[3], vec<T> (&u)[size]) {
+    [[gnu::always_inline]] static void apply(const vec<T> (&g)[R], vec<T> (&u)[size]) {
       u[0] = g[0] * vec<T>(T(weight(pairs)));
-      u[size - 1] = g[2];
+      u[size - 1] = g[R - 1];
       unroll<pairs>([&](auto j) {
-        const vec<T> even =
-            multiply_add(g[2], vec<T>(T(weight(j) * square(j))), g[0] * vec<T>(T(weight(j))));
-        const vec<T> odd = g[1] * vec<T>(T(weight(j) * point(j)));
+        vec<T> even = g[0] * vec<T>(T(weight(j)));
+        vec<T> odd = g[1] * vec<T>(T(weight(j) * point(j)));
+        unroll<R - 2>([&](auto l) {
+          vec<T>& sum = l % 2 == 0 ? even : odd;
+          sum = multiply_add(g[l + 2], vec<T>(T(weight(j) * power(j, l + 2))), sum);
+        });
         u[1 + 2 * j] = even + odd;
         u[2 + 2 * j] = even - odd;
       });
@@ -134,17 +140,17 @@ struct winograd {
 
   /// to = G^T from: the filter transform's transpose, for gradients.
   struct filter_gradient {
-    static constexpr int from = size, to = 3;
+    static constexpr int from = size, to = R;
     template <class T>
-    [[gnu::always_inline]] static void apply(const vec<T> (&u)[size], vec<T> (&g)[3]) {
+    [[gnu::always_inline]] static void apply(const vec<T> (&u)[size], vec<T> (&g)[R]) {
+      unroll<R>([&](auto l) { g[l] = vec<T>::zero(); });
       g[0] = u[0] * vec<T>(T(weight(pairs)));
-      g[1] = vec<T>::zero();
-      g[2] = u[size - 1];
+      g[R - 1] += u[size - 1];
       unroll<pairs>([&](auto j) {
         const vec<T> even = u[1 + 2 * j] + u[2 + 2 * j], odd = u[1 + 2 * j] - u[2 + 2 * j];
-        g[0] = multiply_add(even, vec<T>(T(weight(j))), g[0]);
-        g[1] = multiply_add(odd, vec<T>(T(weight(j) * point(j))), g[1]);
-        g[2] = multiply_add(even, vec<T>(T(weight(j) * square(j))), g[2]);
+        unroll<R>([&](auto l) {
+          g[l] = multiply_add(l % 2 == 0 ? even : odd, vec<T>(T(weight(j) * power(j, l))), g[l]);
+        });
       });
     }
   };

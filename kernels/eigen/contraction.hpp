@@ -186,11 +186,11 @@ struct kernel_of<op::convolution, T, backend::eigen> {
     return reference::expression(&reference::convolution<no_activation, T>);
   }
 };
-/// Pooling is not part of a contraction's output kernel: such a node stays unfused here.
+/// Pooling and a residual are not part of a contraction's output kernel: such a node stays unfused.
 template <class A, class T>
 struct kernel_of<op::fused_convolution<A>, T, backend::eigen> {
   static constexpr kernel_choice choose(const graph&, const node_row& n) {
-    if (n.a.integer == 1) return {};
+    if (n.a.integer != 0) return {};
     return reference::expression(&reference::convolution<A, T>);
   }
 };
@@ -228,7 +228,8 @@ struct kernel_of<op::matmul, T, backend::eigen> {
 };
 template <class A, class T>
 struct kernel_of<op::fused_matmul<A>, T, backend::eigen> {
-  static constexpr kernel_choice choose(const graph&, const node_row&) {
+  static constexpr kernel_choice choose(const graph&, const node_row& n) {
+    if (n.a.integer != 0) return {};
     return reference::expression(&reference::matmul<A, T>);
   }
 };

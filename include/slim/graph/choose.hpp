@@ -1,16 +1,62 @@
-// Picks the kernel of every node, by op, shape, type and backend.
+// Picks the kernel of every node, by op, shape, type and backend. Where a kernel wants its weights in
+// a form of its own and they follow from variables alone, a node that prepares them is added.
 #pragma once
 
 #include "builder.hpp"
+#include "scratch.hpp"
 
 namespace slim {
 
-constexpr void choose_kernels(graph_builder& b) {
+/// The ops that choosing kernels puts in or takes out.
+struct preparation_ops {
+  const op_info* prepare = nullptr;        ///< weights in a kernel's form
+  const op_info* scale_columns = nullptr;  ///< which that takes over
+};
+
+namespace detail {
+
+/// Lets `node` read weights in the form it asked for, from a new node that prepares them.
+constexpr void prepare_weights(graph_builder& b, int node, const preparation_ops& ops,
+                               const scratch<int>& writer) {
   graph& g = b.g;
-  for (int i = 0; i < g.nodes.size(); ++i) {
+  const int weights = g.input(g.nodes[node], 1);
+  int from[2] = {weights, -1}, inputs = 1;
+  if (writer[weights] > 0) {
+    node_row& scaling = g.nodes[writer[weights] - 1];
+    if (scaling.op->id == ops.scale_columns->id) {
+      from[0] = g.input(scaling, 0), from[1] = g.input(scaling, 1), inputs = 2;
+      scaling.dead = true;
+    }
+  }
+  const weights_form& form = g.nodes[node].kernel.weights;
+  attributes a;
+  a.dims = shape{static_cast<int>(form.elements)};
+  b.scope = b.layer = g.nodes[node].scope;
+  const int prepared = b.add_node(*ops.prepare, from, inputs, a);
+  b.scope = b.layer = -1;
+  if (b.failed()) return;
+  g.values[prepared].where = storage::prepared;
+  node_row& added = g.nodes[g.nodes.size() - 1];
+  added.prepare = true;
+  added.kernel = {form.name, form.run};
+  g.edges[g.nodes[node].first_input + 1] = prepared;
+}
+
+}  // namespace detail
+
+/// Takes kernels for weights as they are unless `inference`. Scaled weights must have one reader.
+constexpr void choose_kernels(graph_builder& b, const preparation_ops& ops, bool inference) {
+  graph& g = b.g;
+  g.may_prepare = inference;
+  scratch<int> writer(g.values.size());  // plus one; 0: none
+  const int nodes = g.nodes.size();
+  for (int i = 0; i < nodes && inference; ++i)
+    if (g.nodes[i].prepare && !g.nodes[i].dead) writer[g.output_of(g.nodes[i], 0)] = i + 1;
+  for (int i = 0; i < nodes; ++i) {
     node_row& n = g.nodes[i];
     if (n.dead || n.op->view) continue;
     n.kernel = n.op->choose(g, n);
+    if (n.kernel.weights.elements > 0) detail::prepare_weights(b, i, ops, writer);
     if (n.kernel.found()) continue;
     b.layer = n.scope;
     b.layer_name = n.op->name;
@@ -21,6 +67,14 @@ constexpr void choose_kernels(graph_builder& b) {
       b.fail("has no kernel on this backend: kernel_of must name one");
     return;
   }
+}
+
+/// Room for the nodes that choosing kernels may add to `g`.
+constexpr graph_counts chosen(const graph& g) {
+  graph_counts c = living(g);
+  for (const node_row& n : g.nodes)
+    if (!n.dead && n.inputs > 1 && n.op->has_multiply_adds) ++c.nodes, ++c.values, c.edges += 3;
+  return c;
 }
 
 }  // namespace slim

@@ -26,11 +26,20 @@ struct attributes {
   int integer = 0;
 };
 
+/// A form of its own in which a kernel wants its node's weights: `run` brings (weights[, a scale of
+/// each of their columns]) into it when variables have changed. No elements: as they are.
+struct weights_form {
+  std::string_view name{};
+  void (*run)(const kernel_call&) = nullptr;
+  long elements = 0;
+};
+
 /// The kernel a node runs on a target: chosen by a pass, and by shape.
 struct kernel_choice {
   std::string_view name{};
   void (*run)(const kernel_call&) = nullptr;
   long workspace_bytes = 0;
+  weights_form weights{};  ///< of input 1; only where graph::may_prepare
 
   /// Whether there is one: a choice without a name is none. (Comparing a function's address in a
   /// constant expression is what g++ refuses under -fsanitize=undefined.)
@@ -173,6 +182,7 @@ struct graph {
   int batch = 0;
   int output = -1;           ///< value
   int total_loss = -1;       ///< value
+  bool may_prepare = false;  ///< a kernel may ask for its weights in another form
   message failure{};         ///< the first error, or empty
 
   constexpr int input(const node_row& n, int i) const { return edges[n.first_input + i]; }

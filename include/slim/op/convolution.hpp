@@ -10,6 +10,12 @@
 namespace slim {
 namespace op {
 
+/// What a fused contraction does besides, as bits of attributes::integer.
+struct fused_parts {
+  static constexpr int pool = 1;      ///< max pooling, 2x2 at stride 2
+  static constexpr int residual = 2;  ///< its last input is added before the activation
+};
+
 /// (dy, w) -> the gradient of a convolution's input; its shape is a.dims.
 struct convolution_backward_data {
   static constexpr std::string_view name = "convolution_backward_data";
@@ -86,47 +92,74 @@ constexpr void give_contraction_gradients(B& b, gradient_of& g, int dy) {
   g.give(0, b.template add<Data>({dy, g.in(1)}, a));
 }
 
-/// Fuses a contraction with the bias and the activation that follow; `pool` also with max pooling.
+/// Fuses a contraction with the bias and the activation that follow; `pool` also with max pooling,
+/// `residual` with a sum before the activation.
 template <template <class> class Fused, class B>
-constexpr int fuse_contraction(B& b, fusion& f, std::string_view root, bool pool) {
+constexpr int fuse_chain(B& b, fusion& f, std::string_view root, bool pool, bool with_residual) {
   graph& g = b.g;
-  const attributes a = g.nodes[f.node].a;
+  attributes a = g.nodes[f.node].a;
   const int x = g.input(g.nodes[f.node], 0), w = g.input(g.nodes[f.node], 1);
-  int last = f.node, bias_node = -1, act_node = -1, bias = -1;
+  int last = f.node, bias_node = -1, sum_node = -1, act_node = -1, bias = -1, residual = -1;
   if (const int next = f.next(last, B::template info<bias_add>()); next >= 0) {
     bias_node = last = next;
     bias = g.input(g.nodes[next], 1);
   }
+  if (const int next = f.next(last, B::template info<add>()); next >= 0 && with_residual) {
+    const node_row& sum = g.nodes[next];
+    const int own = g.output_of(g.nodes[last], 0);
+    residual = g.input(sum, 0) == own ? g.input(sum, 1) : g.input(sum, 0);
+    a.integer |= fused_parts::residual;
+    sum_node = last = next;
+  }
+  if (with_residual && sum_node < 0) return -1;
   const op_info* fused = &B::template info<Fused<no_activation>>();
   if (const int next = f.next(last); next >= 0 && g.nodes[next].op->has_epilogue)
     if (const epilogue with = g.nodes[next].op->as_epilogue(root, b.training); with.found) {
       fused = with.op;
       act_node = last = next;
     }
-  const auto merge = [&](int end, const attributes& options) {
-    const bool fits = bias < 0 ? f.supported(end, *fused, {x, w}, options)
-                               : f.supported(end, *fused, {x, w, bias}, options);
-    if (!fits) return false;
-    if (bias < 0)
-      f.merge({f.node, act_node, last}, end, *fused, {x, w}, options);
-    else
-      f.merge({f.node, bias_node, act_node, last}, end, *fused, {x, w, bias}, options);
+  const auto try_inputs = [&](int end, const attributes& options,
+                              std::initializer_list<int> inputs) {
+    if (!f.supported(end, *fused, inputs, options)) return false;
+    f.merge({f.node, bias_node, sum_node, act_node, last}, end, *fused, inputs, options);
     return true;
+  };
+  const auto merge = [&](int end, const attributes& options) {
+    if (residual < 0 && bias < 0) return try_inputs(end, options, {x, w});
+    if (residual < 0) return try_inputs(end, options, {x, w, bias});
+    if (bias < 0) return try_inputs(end, options, {x, w, residual});
+    return try_inputs(end, options, {x, w, bias, residual});
   };
   if (pool)
     if (const int next = f.next(last, B::template info<max_pool>()); next >= 0) {
       attributes with_pool = a;
-      with_pool.integer = 1;
+      with_pool.integer |= fused_parts::pool;
       if (halves(g.nodes[next].a.win) && merge(next, with_pool)) return next;
     }
   if (last == f.node || !merge(last, a)) return -1;
   return last;
 }
 
+template <template <class> class Fused, class B>
+constexpr int fuse_contraction(B& b, fusion& f, std::string_view root, bool pool) {
+  if (!b.training)
+    if (const int merged = fuse_chain<Fused>(b, f, root, false, true); merged >= 0) return merged;
+  return fuse_chain<Fused>(b, f, root, pool, false);
+}
+
+/// Multiply-adds of a convolution, whatever form its weights have.
+constexpr long convolution_multiply_adds(const graph& g, const node_row& n) {
+  const window& w = n.a.win;
+  const shape& x = g.input_shape(n, 0);
+  return long{x[0]} * w.out_h * w.out_w * w.kernel_h * w.kernel_w * x[3] *
+         g.output_shape(n, 0).back();
+}
+
 }  // namespace detail
 
-/// (x, w[, biases]) -> activation(convolution + biases), with a.integer 1 max-pooled 2x2. In
-/// training a pooled node also outputs which element of each window won (a byte, 0 to 3).
+/// (x, w[, biases][, residual]) -> activation(convolution + biases + residual), max-pooled 2x2;
+/// a.integer holds `fused_parts`. In training a pooled node also outputs which element of each
+/// window won (a byte, 0 to 3), and there is no residual.
 template <class A>
 struct fused_convolution {
   static constexpr std::string_view name = "fused_convolution";
@@ -134,14 +167,13 @@ struct fused_convolution {
 
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   static constexpr long multiply_adds(const graph& g, const node_row& n) {
-    return long{g.input_shape(n, 0)[0]} * n.a.win.out_h * n.a.win.out_w *
-           g.input_shape(n, 1).count();
+    return detail::convolution_multiply_adds(g, n);
   }
 
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
     int dy = g.incoming();
-    if (g.node.a.integer == 1)
+    if ((g.node.a.integer & fused_parts::pool) != 0)
       dy = unpooled(b, g, dy);
     else if (!std::is_same_v<A, no_activation>)
       dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
@@ -177,7 +209,7 @@ struct convolution {
     s.out({x[0], s.win().out_h, s.win().out_w, w[3]}, s.batched(0));
   }
   static constexpr long multiply_adds(const graph& g, const node_row& n) {
-    return g.output_shape(n, 0).leading() * g.input_shape(n, 1).count();
+    return detail::convolution_multiply_adds(g, n);
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {

@@ -44,6 +44,14 @@ struct copy {
   }
 };
 
+/// (weights[, scale]) -> weights in the form a kernel wants, [a.dims], each column times its scale.
+/// Its kernel is that of the node it prepares for.
+struct prepared_weights {
+  static constexpr std::string_view name = "prepared_weights";
+
+  static constexpr void infer(inference& s) { s.out(s.node.a.dims, false); }
+};
+
 /// () -> 1, a scalar: where differentiation starts.
 struct one {
   static constexpr std::string_view name = "one";

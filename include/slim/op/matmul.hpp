@@ -39,14 +39,15 @@ struct matmul_backward_filter {
   }
 };
 
-/// (x [..., c], w [c, k][, biases]) -> activation(x w + biases) [..., k].
+/// (x [..., c], w [c, k][, biases][, residual]) -> activation(x w + biases + residual) [..., k];
+/// a.integer holds `fused_parts`, without pooling.
 template <class A>
 struct fused_matmul {
   static constexpr std::string_view name = "fused_matmul";
 
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   static constexpr long multiply_adds(const graph& g, const node_row& n) {
-    return g.output_shape(n, 0).leading() * g.input_shape(n, 1).count();
+    return g.output_shape(n, 0).count() * g.input_shape(n, 0).back();
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
@@ -69,7 +70,7 @@ struct matmul {
     s.out(x.with(x.rank - 1, w[1]), s.batched(0));
   }
   static constexpr long multiply_adds(const graph& g, const node_row& n) {
-    return g.output_shape(n, 0).leading() * g.input_shape(n, 1).count();
+    return g.output_shape(n, 0).count() * g.input_shape(n, 0).back();
   }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
