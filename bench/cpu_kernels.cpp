@@ -1,244 +1,224 @@
-// The layers of VGG-16 on the CPU kernels: time, effective GFLOP/s (operations of the direct
-// convolution over time), their share of what the cores could do without Winograd ("of_peak": the
-// micro-kernel on data in the first-level cache, measured at the start), and GB/s of weights for
-// the dense layers.
-//   cpu_kernels --benchmark_filter='batch:8'
-
-#include <benchmark/benchmark.h>
-
-#include <chrono>
-#include <random>
+// Every way to run the convolutions of the library's nets on the CPU, measured beside the one that
+// the cost model (kernels/cpu/convolution_cost.hpp) chooses: one line a shape, forward, batch 1 and
+// 8, then how far the choices are from the best.
+//   cpu_kernels [threads, default 2] [rounds, default 7]
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
-#include <slim/convolution_shape.hpp>
-#include <slim/device.hpp>
-#include <slim/kernels/cpu/convolution_gemm.hpp>
-#include <slim/kernels/cpu/dense.hpp>
-#include <slim/kernels/cpu/winograd.hpp>
-#include <slim/kernels/cpu/winograd_filter.hpp>
+#include <slim/slim.hpp>
+
+#include "peak.hpp"
 
 namespace {
 
-using slim::convolution_shape;
-using slim::cpu_device;
+using namespace slim;
+using cpu::convolution_plan;
 
-constexpr int threads = 2;
-
-struct relu {
+struct relu_function {
   template <class V>
   static V forward(V x) {
-    using slim::cpu::max;
+    using cpu::max;
     return max(x, V(0));
   }
-  template <class V>
-  static V backward(V dy, V y) {
-    using slim::cpu::select;
-    return select(y > V(0), dy, V(0));
-  }
 };
 
-cpu_device& device() {
-  static cpu_device device(threads);
-  return device;
-}
-
-// A buffer of random numbers in [-1, 1).
+/// Random numbers in [-1, 1).
 class buffer {
  public:
-  explicit buffer(std::size_t size) : memory_(size * sizeof(float) + 64), size_(size) {
-    std::minstd_rand generator(1);
-    for (std::size_t i = 0; i < size; ++i) data()[i] = float(generator()) / 1073741824.0f - 1.0f;
+  explicit buffer(std::size_t size) : memory_(size * sizeof(float) + 64) {
+    for (std::size_t i = 0; i < size; ++i)
+      data()[i] = float(to_uniform(random_at(3, i))) * 2 - 1;
   }
   float* data() { return reinterpret_cast<float*>(memory_.data()); }
-  std::size_t size() const { return size_; }
 
  private:
-  slim::aligned_buffer memory_;
-  std::size_t size_;
+  aligned_buffer memory_;
 };
 
-struct tensors {
-  explicit tensors(const convolution_shape& s, std::size_t workspace_size)
+/// A convolution's tensors, and memory for any of its kernels.
+struct operands {
+  explicit operands(const convolution_shape& s)
       : x(std::size_t(s.input_pixels()) * s.c),
         w(s.weights()),
-        y(std::size_t(s.output_pixels()) * s.k),
         bias(s.k),
-        gradient(std::max(x.size(), w.size())),
-        workspace(workspace_size),
-        argmax(y.size()) {}
-  buffer x, w, y, bias, gradient, workspace;
-  std::vector<std::uint8_t> argmax;
+        y(std::size_t(s.output_pixels()) * s.k) {}
+  buffer x, w, bias, y;
 };
 
-using kernel = void (*)(const convolution_shape&, tensors&);
+/// One way to run a convolution; its weights are prepared when it is made.
+class candidate {
+ public:
+  candidate(const convolution_shape& s, convolution_plan plan, operands& t, cpu_device& device)
+      : s_(s), plan_(plan), t_(t), device_(device), workspace_(workspace()), prepared_(prepare()) {}
 
-// GFLOP/s of one core's micro-kernel on data in its first-level cache: the best of several runs.
-double measure_peak() {
-  using namespace slim::cpu;
-  using clock = std::chrono::steady_clock;
-  constexpr int depth = 128, repeats = 10000;
-  constexpr int w = width<float>, columns = tile_columns<float>;
-  buffer a(depth * tile_rows), b(depth * columns), c(tile_rows * columns);
-  double best = 0;
-  for (int run = 0; run < 10; ++run) {
-    const auto start = clock::now();
-    for (int i = 0; i < repeats; ++i) {
-      multiply_tile<tile_rows, w, w>(depth, a.data(), tile_rows * w, b.data(), columns, c.data(),
-                                     columns, false);
-      benchmark::ClobberMemory();
-    }
-    const double seconds = std::chrono::duration<double>(clock::now() - start).count();
-    best = std::max(best, 2e-9 * depth * tile_rows * columns * repeats / seconds);
+  const convolution_plan& plan() const { return plan_; }
+  std::string name() const {
+    std::string name = "direct";
+    if (plan_.kind == cpu::algorithm::dense) name = "dense";
+    if (plan_.kind == cpu::algorithm::patches) name = "patches";
+    cpu::for_each_winograd(s_, [&](cpu::algorithm kind, auto w) {
+      if (kind == plan_.kind) name = std::string(cpu::winograd_name<decltype(w)>(false)).substr(9);
+    });
+    return name + (plan_.prepared ? "*" : "");
   }
-  return best;
-}
 
-void report(benchmark::State& state, double flops, double bytes) {
-  using benchmark::Counter;
-  static const double peak = threads * measure_peak();
-  state.counters["GFLOP/s"] = Counter(flops * 1e-9, Counter::kIsIterationInvariantRate);
-  state.counters["of_peak"] = Counter(flops * 1e-9 / peak, Counter::kIsIterationInvariantRate);
-  if (bytes > 0) {
-    state.counters["GB/s"] = Counter(bytes * 1e-9, Counter::kIsIterationInvariantRate);
-  }
-}
-
-void add_convolution(const std::string& name, const convolution_shape& s, std::size_t workspace,
-                     kernel run) {
-  benchmark::RegisterBenchmark((name + "/batch:" + std::to_string(s.n)).c_str(),
-                               [=](benchmark::State& state) {
-                                 tensors t(s, workspace);
-                                 run(s, t);
-                                 for (auto _ : state) run(s, t);
-                                 report(state, 2 * s.macs(), 0);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
-}
-
-template <int M>
-void add_winograd(const std::string& layer, const convolution_shape& s, bool pool) {
-  using namespace slim::cpu;
-  using W = winograd<M>;
-  const std::string tile = "/F" + std::to_string(M);
-  if (pool) {
-    add_convolution(
-        layer + tile + "/forward_max_pool", s, winograd_forward_workspace<W, float>(s, false),
-        [](const convolution_shape& s, tensors& t) {
-          winograd_forward_max_pool<W, relu>(s, t.x.data(), {t.w.data()}, t.bias.data(), t.y.data(),
-                                             t.argmax.data(), t.workspace.data(), device());
+  void run() {
+    float *x = t_.x.data(), *w = t_.w.data(), *bias = t_.bias.data(), *y = t_.y.data();
+    float *packed = plan_.prepared ? prepared_.data() : nullptr, *none = nullptr;
+    float* space = workspace_.data();
+    switch (plan_.kind) {
+      case cpu::algorithm::dense:
+        return cpu::dense_forward<relu_function>(s_.output_pixels(), s_.patch(), s_.k, x, w, packed,
+                                                 bias, none, y, space, device_);
+      case cpu::algorithm::direct:
+        return cpu::direct_convolution_forward<relu_function>(s_, x, w, packed, bias, none, y,
+                                                              space, device_);
+      case cpu::algorithm::patches:
+        return cpu::gemm_convolution_forward<relu_function>(s_, x, w, packed, bias, none, y, space,
+                                                            device_);
+      default:
+        cpu::for_each_winograd(s_, [&](cpu::algorithm kind, auto tile) {
+          if (kind == plan_.kind)
+            cpu::winograd_forward<decltype(tile), relu_function>(
+                s_, x, cpu::winograd_weights<float>{w, packed}, bias, none, y, space, device_);
         });
+    }
   }
-  add_convolution(layer + tile + "/forward", s, winograd_forward_workspace<W, float>(s, false),
-                  [](const convolution_shape& s, tensors& t) {
-                    winograd_forward<W, relu>(s, t.x.data(), {t.w.data()}, t.bias.data(), static_cast<float*>(nullptr), t.y.data(),
-                                              t.workspace.data(), device());
-                  });
-  add_convolution(layer + tile + "/prepared", s, winograd_forward_workspace<W, float>(s, true),
-                  [](const convolution_shape& s, tensors& t) {
-                    static buffer u(0);
-                    static convolution_shape for_w{};
-                    if (!(for_w == s)) { for_w = s; u.~buffer(); new (&u) buffer(winograd_prepared_size<W,float>(s)); winograd_prepare<W>(s, t.w.data(), static_cast<float*>(nullptr), u.data(), device()); }
-                    winograd_forward<W, relu>(s, t.x.data(), {t.w.data(), u.data()}, t.bias.data(), static_cast<float*>(nullptr), t.y.data(), t.workspace.data(), device());
-                  });
-  add_convolution(layer + tile + "/backward_data", s, winograd_backward_data_workspace<W, float>(s),
-                  [](const convolution_shape& s, tensors& t) {
-                    winograd_backward_data<W, relu>(s, t.y.data(), t.w.data(), t.x.data(),
-                                                    t.gradient.data(), t.workspace.data(),
-                                                    device());
-                  });
-  add_convolution(layer + tile + "/backward_filter", s,
-                  winograd_backward_filter_workspace<W, float>(s),
-                  [](const convolution_shape& s, tensors& t) {
-                    winograd_backward_filter<W>(s, t.x.data(), t.y.data(), t.gradient.data(),
-                                                t.bias.data(), t.workspace.data(), device());
-                  });
-}
 
-void add_gemm(const std::string& layer, const convolution_shape& s) {
-  using namespace slim::cpu;
-  add_convolution(layer + "/gemm/forward", s, gemm_convolution_forward_workspace<float>(s),
-                  [](const convolution_shape& s, tensors& t) {
-                    gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), t.bias.data(),
-                                                   t.y.data(), t.workspace.data(), device());
-                  });
-  add_convolution(
-      layer + "/gemm/backward_data", s, gemm_convolution_backward_data_workspace<float>(s),
-      [](const convolution_shape& s, tensors& t) {
-        gemm_convolution_backward_data<relu>(s, t.y.data(), t.w.data(), t.x.data(),
-                                             t.gradient.data(), t.workspace.data(), device());
-      });
-  add_convolution(layer + "/gemm/backward_filter", s,
-                  gemm_convolution_backward_filter_workspace<float>(s),
-                  [](const convolution_shape& s, tensors& t) {
-                    gemm_convolution_backward_filter(s, t.x.data(), t.y.data(), t.gradient.data(),
-                                                     t.bias.data(), t.workspace.data(), device());
-                  });
-}
+ private:
+  bool is_winograd() const { return cpu::is_winograd(plan_.kind); }
 
-template <class F>
-void add_dense_pass(const std::string& name, int m, int k, int n, std::size_t workspace_size,
-                    F run) {
-  benchmark::RegisterBenchmark((name + "/batch:" + std::to_string(m)).c_str(),
-                               [=](benchmark::State& state) {
-                                 buffer a(std::size_t(m) * k), w(std::size_t(k) * n), bias(n),
-                                     c(std::size_t(m) * n);
-                                 buffer workspace(workspace_size);
-                                 for (auto _ : state) run(m, k, n, a, w, bias, c, workspace.data());
-                                 report(state, 2.0 * m * k * n, 4.0 * k * n);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
-}
-
-void add_dense(const std::string& layer, int m, int k, int n) {
-  using namespace slim::cpu;
-  add_dense_pass(layer + "/forward", m, k, n, dense_forward_workspace<float>(m, k, n),
-                 [](int m, int k, int n, buffer& a, buffer& w, buffer& bias, buffer& c, float* v) {
-                   dense_forward<relu>(m, k, n, a.data(), w.data(), bias.data(), c.data(), v,
-                                       device());
-                 });
-  add_dense_pass(layer + "/backward_data", m, k, n, dense_backward_data_workspace<float>(m, k, n),
-                 [](int m, int k, int n, buffer& a, buffer& w, buffer&, buffer& c, float* v) {
-                   dense_backward_data<relu>(m, k, n, c.data(), w.data(),
-                                             static_cast<float*>(nullptr), a.data(), v, device());
-                 });
-  add_dense_pass(
-      layer + "/backward_filter", m, k, n, dense_backward_filter_workspace<float>(m, k, n),
-      [](int m, int k, int n, buffer& a, buffer& w, buffer& bias, buffer& c, float* v) {
-        dense_backward_filter(m, k, n, a.data(), c.data(), w.data(), bias.data(), v, device());
-      });
-}
-
-convolution_shape vgg_layer(int batch, int extent, int c, int k) {
-  return {batch, extent, extent, c, 3, 3, 1, 1, 1, 1, 1, 1, extent, extent, k};
-}
-
-void add_vgg_16(int batch) {
-  add_gemm("conv1_1", vgg_layer(batch, 224, 3, 64));
-  const struct {
-    const char* name;
-    int extent, c, k;
-    bool pool;
-  } layers[] = {{"conv1_2", 224, 64, 64, true},   {"conv2_1", 112, 64, 128, false},
-                {"conv2_2", 112, 128, 128, true}, {"conv3_1", 56, 128, 256, false},
-                {"conv3_2", 56, 256, 256, true},  {"conv4_1", 28, 256, 512, false},
-                {"conv4_2", 28, 512, 512, true},  {"conv5_1", 14, 512, 512, true}};
-  for (const auto& layer : layers) {
-    const convolution_shape s = vgg_layer(batch, layer.extent, layer.c, layer.k);
-    add_winograd<4>(layer.name, s, layer.pool);
-    add_winograd<6>(layer.name, s, layer.pool);
+  std::size_t workspace() const {
+    std::size_t size = is_winograd() ? 0 : cpu::gemm_convolution_prepared_size<float>(s_);
+    cpu::for_each_winograd(s_, [&](cpu::algorithm kind, auto w) {
+      if (kind == plan_.kind)
+        size = cpu::winograd_forward_workspace<decltype(w), float>(s_, plan_.prepared);
+    });
+    return size;
   }
-  add_dense("fc6", batch, 25088, 4096);
-  add_dense("fc7", batch, 4096, 4096);
-  add_dense("fc8", batch, 4096, 1000);
+
+  buffer prepare() {
+    if (!plan_.prepared) return buffer(0);
+    const float* unscaled = nullptr;
+    if (!is_winograd()) {
+      buffer packed(cpu::gemm_convolution_prepared_size<float>(s_));
+      cpu::gemm_convolution_prepare(s_, t_.w.data(), unscaled, packed.data(), device_);
+      return packed;
+    }
+    buffer transformed(0);
+    cpu::for_each_winograd(s_, [&](cpu::algorithm kind, auto w) {
+      if (kind != plan_.kind) return;
+      transformed = buffer(cpu::winograd_prepared_size<decltype(w), float>(s_));
+      cpu::winograd_prepare<decltype(w)>(s_, t_.w.data(), unscaled, transformed.data(), device_);
+    });
+    return transformed;
+  }
+
+  const convolution_shape s_;
+  const convolution_plan plan_;
+  operands& t_;
+  cpu_device& device_;
+  buffer workspace_, prepared_;
+};
+
+std::vector<convolution_plan> plans_of(const convolution_shape& s) {
+  using cpu::algorithm;
+  if (cpu::is_dense(s)) return {{algorithm::dense, false}, {algorithm::dense, true}};
+  std::vector<convolution_plan> plans = {{algorithm::patches, true}};
+  if (cpu::direct_supports<float>(s)) plans.push_back({algorithm::direct, true});
+  cpu::for_each_winograd(s, [&](algorithm kind, auto) {
+    plans.push_back({kind, false});
+    plans.push_back({kind, true});
+  });
+  return plans;
+}
+
+/// The distinct convolutions of a net's inference program.
+void collect(const program& p, std::vector<convolution_shape>& shapes) {
+  for (const step_row& step : p.steps) {
+    if (step.a.win.kernel_h == 0 || step.multiply_adds == 0) continue;
+    const shape& x = p.tensors[p.edges[step.first_input]].dims;
+    const int k = p.tensors[p.edges[step.first_output]].dims.back();
+    if (x.rank != 4) continue;
+    const convolution_shape s = cpu::shape_of(step.a.win, x, k);
+    if (std::find(shapes.begin(), shapes.end(), s) == shapes.end()) shapes.push_back(s);
+  }
+}
+
+template <int Batch>
+std::vector<convolution_shape> shapes_of_nets() {
+  using images = input<Batch, 224, 224, 3>;
+  std::vector<convolution_shape> shapes;
+  collect(model<nets::vgg_16<>, images>::inference_program(), shapes);
+  collect(model<nets::resnet_arg_scope<nets::resnet_v1_50<>>, images>::inference_program(), shapes);
+  collect(model<nets::inception_v1_arg_scope<nets::inception_v1<>>, images>::inference_program(),
+          shapes);
+  collect(model<nets::alexnet_v2<>, images>::inference_program(), shapes);
+  return shapes;
+}
+
+/// Median milliseconds of each candidate, the repetitions taken in turn.
+std::vector<double> measure(std::vector<candidate>& candidates, int rounds) {
+  std::vector<std::vector<double>> times(candidates.size());
+  for (int round = -1; round < rounds; ++round)
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      candidates[i].run();
+      if (round >= 0) times[i].push_back(slim_bench::seconds_since(start) * 1e3);
+    }
+  std::vector<double> medians;
+  for (auto& t : times) {
+    std::sort(t.begin(), t.end());
+    medians.push_back(t[t.size() / 2]);
+  }
+  return medians;
+}
+
+struct totals {
+  double chosen = 0, best = 0;
+  int shapes = 0, right = 0;
+};
+
+void compare(const convolution_shape& s, int rounds, cpu_device& device, totals& sum) {
+  operands t(s);
+  std::vector<candidate> candidates;
+  const std::vector<convolution_plan> plans = plans_of(s);
+  candidates.reserve(plans.size());
+  for (const convolution_plan& plan : plans) candidates.emplace_back(s, plan, t, device);
+  const std::vector<double> ms = measure(candidates, rounds);
+  convolution_plan chosen = cpu::plan_convolution<float>(s, true, false);
+  if (cpu::is_dense(s)) chosen.prepared = cpu::dense_prepares<float>(cpu::dense_of(s));
+  const double best = *std::min_element(ms.begin(), ms.end());
+  std::printf("%dx%dx%dx%d, %dx%d/%d, %d:", s.n, s.h, s.w, s.c, s.kernel_h, s.kernel_w, s.stride_h,
+              s.k);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const bool mine = candidates[i].plan().kind == chosen.kind &&
+                      candidates[i].plan().prepared == chosen.prepared;
+    std::printf(" %s%s %.3f", mine ? ">" : "", candidates[i].name().c_str(), ms[i]);
+    if (!mine) continue;
+    sum.chosen += ms[i], sum.best += best;
+    ++sum.shapes, sum.right += ms[i] <= 1.05 * best;
+  }
+  std::printf("\n");
+}
+
+void compare_all(const std::vector<convolution_shape>& shapes, int rounds, cpu_device& device) {
+  totals sum;
+  for (const convolution_shape& s : shapes) compare(s, rounds, device, sum);
+  std::printf("%d of %d choices within 5 %% of the best; all of them %.1f ms, the best %.1f ms: "
+              "%.3f\n\n", sum.right, sum.shapes, sum.chosen, sum.best, sum.chosen / sum.best);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  for (int batch : {1, 8}) add_vgg_16(batch);
-  benchmark::RunSpecifiedBenchmarks();
+  cpu_device device(argc > 1 ? std::atoi(argv[1]) : 2);
+  const int rounds = argc > 2 ? std::atoi(argv[2]) : 7;
+  std::printf("median milliseconds, %d threads, %d rounds in turn; * from prepared weights, > the "
+              "model's choice\n", device.threads(), rounds);
+  compare_all(shapes_of_nets<1>(), rounds, device);
+  compare_all(shapes_of_nets<8>(), rounds, device);
 }

@@ -13,6 +13,7 @@
 
 #include <slim/convolution_shape.hpp>
 #include <slim/device.hpp>
+#include <slim/kernels/cpu/convolution_direct.hpp>
 #include <slim/kernels/cpu/convolution_gemm.hpp>
 #include <slim/kernels/cpu/dense.hpp>
 #include <slim/kernels/cpu/winograd.hpp>
@@ -316,6 +317,14 @@ void test_gemm_convolution_forward(const convolution_shape& s, const tensors<T>&
                                                 y, workspace, device);
                });
     REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias, residual)) < tolerance<T>());
+    if (!direct_supports<T>(s)) continue;
+    const auto direct =
+        run<T>(t.dy.size(), gemm_convolution_forward_workspace<T>(s, ready != nullptr),
+               [&](T* y, T* workspace, cpu_device& device) {
+                 direct_convolution_forward<relu>(s, t.x.data(), t.w.data(), ready, bias, residual,
+                                                  y, workspace, device);
+               });
+    REQUIRE(error(direct, plain_forward<relu>(s, t.x, t.w, bias, residual)) < tolerance<T>());
   }
 }
 

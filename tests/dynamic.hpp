@@ -86,13 +86,13 @@ template <class Target>
 void compile_for_inference(slim::builder<Target>& b) {
   using slim::pass;
   for (const pass p : {pass::fold, pass::fuse_forward, pass::choose})
-    slim::run_pass(b, p, false, slim::differentiation_ops_of<Target>);
+    slim::run_pass(b, p, false, slim::added_ops_of<Target>);
 }
 template <class Target>
 void compile_for_training(slim::builder<Target>& b) {
   using slim::pass;
   for (const pass p : {pass::fuse_forward, pass::differentiate, pass::fuse_backward, pass::choose})
-    slim::run_pass(b, p, true, slim::differentiation_ops_of<Target>);
+    slim::run_pass(b, p, true, slim::added_ops_of<Target>);
 }
 
 /// sum(x * g): a test's loss, whose gradient with respect to x is the input g.

@@ -270,7 +270,7 @@ TEST_CASE("no two live buffers of a memory plan overlap") {
     builder_type b(d.g);
     random_graph(b, random, 2 + int(random() % 60));
     drop_unused(d.g, false);
-    choose_kernels(b);
+    choose_kernels(b, added_ops_of<builder_type::target_type>.preparing, false);
     REQUIRE(d.g.failure.empty());
     for (int i = 0; i < d.g.nodes.size(); ++i)
       if (random() % 4 == 0) d.g.nodes[i].kernel.workspace_bytes = long(random() % 5000);

@@ -210,7 +210,7 @@ struct ran : model_on<Target> {
 
 bool runs(const slim::program& p, std::string_view op, std::string_view kernel = {}) {
   return std::any_of(p.steps.begin(), p.steps.end(), [&](const slim::step_row& s) {
-    return s.op == op && (kernel.empty() || s.kernel == kernel);
+    return s.op == op && s.kernel.starts_with(kernel);
   });
 }
 

@@ -305,7 +305,7 @@ TEST_CASE("a model lists the end points it keeps, with the extents of the last r
 
 TEST_CASE("a report names layers, kernels and totals") {
   const std::string text = report(float_trainer::inference_program());
-  for (const char* part : {"small/conv1", "small/conv2", "small/fc5", "winograd+pool", "patches",
+  for (const char* part : {"small/conv1", "small/conv2", "small/fc5", "+pool", "direct",
                            "dense", "[4,8,8,32]"})
     CHECK_THAT(text, Catch::Contains(part));
   long parameters = 0;

@@ -14,15 +14,15 @@
 
 namespace slim {
 
-/// The ops that differentiation puts in itself.
+/// The ops that passes put in themselves.
+struct added_ops {
+  differentiation_ops differentiating;
+  preparation_ops preparing;
+};
 template <class Target>
-inline constexpr differentiation_ops differentiation_ops_of{&op_info_of<op::add, Target>,
-                                                            &op_info_of<op::one, Target>,
-                                                            &op_info_of<op::copy, Target>};
-
-template <class Target>
-inline constexpr preparation_ops preparation_ops_of{&op_info_of<op::prepared_weights, Target>,
-                                                    &op_info_of<op::scale_columns, Target>};
+inline constexpr added_ops added_ops_of{
+    {&op_info_of<op::add, Target>, &op_info_of<op::one, Target>, &op_info_of<op::copy, Target>},
+    {&op_info_of<op::prepared_weights, Target>, &op_info_of<op::scale_columns, Target>}};
 
 /// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`,
 /// training all but `fold`.
@@ -33,7 +33,7 @@ enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
 /// Runs one pass on a graph that holds what the pass before it left.
 constexpr void run_pass(graph_builder& b, pass which, bool training,
-                        const differentiation_ops& ops, const preparation_ops& preparing) {
+                        const added_ops& ops) {
   b.training = training;
   if (b.failed()) return;
   switch (which) {
@@ -45,11 +45,11 @@ constexpr void run_pass(graph_builder& b, pass which, bool training,
     case pass::fuse_forward:
       if (training) drop_unused(b.g, true);
       return fuse(b);
-    case pass::differentiate: return differentiate(b, ops);
+    case pass::differentiate: return differentiate(b, ops.differentiating);
     case pass::fuse_backward:
       fuse(b);
       return drop_unused(b.g, training);
-    case pass::choose: return choose_kernels(b, preparing, !training);
+    case pass::choose: return choose_kernels(b, ops.preparing, !training);
   }
 }
 
@@ -74,7 +74,7 @@ struct after_pass {
     graph g = storage.view(Before::view());
     copy_living(Before::view(), g);
     builder<Target> b(g);
-    run_pass(b, Which, Training, differentiation_ops_of<Target>, preparation_ops_of<Target>);
+    run_pass(b, Which, Training, added_ops_of<Target>);
     storage.keep(g);
     return storage;
   }

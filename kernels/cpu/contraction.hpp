@@ -8,6 +8,7 @@
 
 #include "../eigen/contraction.hpp"
 #include "convolution_cost.hpp"
+#include "convolution_direct.hpp"
 #include "convolution_gemm.hpp"
 #include "dense.hpp"
 #include "winograd.hpp"
@@ -114,6 +115,13 @@ void run_patches(const kernel_call& call) {
   gemm_convolution_forward<functor<A>>(forward_shape(call), in.x, Prepared ? nullptr : in.weights,
                                        Prepared ? in.weights : nullptr, in.bias, in.residual,
                                        call.out().as<T>(), call.workspace<T>(), call.device());
+}
+template <class A, class T, bool Prepared>
+void run_direct(const kernel_call& call) {
+  const contraction_inputs<T> in(call);
+  direct_convolution_forward<functor<A>>(forward_shape(call), in.x, Prepared ? nullptr : in.weights,
+                                         Prepared ? in.weights : nullptr, in.bias, in.residual,
+                                         call.out().as<T>(), call.workspace<T>(), call.device());
 }
 template <class T, bool Prepared>
 winograd_weights<T> winograd_weights_of(const T* weights) {
@@ -227,10 +235,13 @@ constexpr kernel_choice choose_convolution(const graph& g, const node_row& n) {
     return choose_dense<T>(g, n, dense_of(s), s.n, &run_dense_convolution<A, T, false>,
                            &run_dense_convolution<A, T, true>);
   if (is_winograd(plan.kind)) return choose_winograd<A, T>(s, plan, false);
+  const bool direct = plan.kind == algorithm::direct;
+  const std::string_view name = direct ? "direct" : "patches";
   if (!plan.prepared)
-    return choice<T>("patches", &run_patches<A, T, false>,
+    return choice<T>(name, direct ? &run_direct<A, T, false> : &run_patches<A, T, false>,
                      gemm_convolution_forward_workspace<T>(s, false));
-  kernel_choice chosen = choice<T>("patches", &run_patches<A, T, true>, 0);
+  kernel_choice chosen =
+      choice<T>(name, direct ? &run_direct<A, T, true> : &run_patches<A, T, true>, 0);
   chosen.weights = {"panels", &prepare_panels<T>,
                     static_cast<long>(gemm_convolution_prepared_size<T>(s))};
   return chosen;

@@ -3,14 +3,15 @@
 // Which algorithm runs a convolution, by its static shape: a model of the cycles each would take on
 // one core. bench/cpu_kernels measures all candidates beside the model's choice.
 
+#include <slim/kernels/cpu/convolution_direct.hpp>
 #include <slim/kernels/cpu/winograd_filter.hpp>
 #include <slim/kernels/cpu/winograd_product.hpp>
 
 namespace slim::cpu {
 
-/// dense: a product of matrices as they lie. patches: one whose left operand is gathered. The
-/// others: Winograd's F(M, R), tiles of M x M outputs under R x R windows.
-enum class algorithm { dense, patches, f2_3, f4_3, f6_3, f2_5, f4_5 };
+/// dense: a product of matrices as they lie. direct: one that reads windows where they lie. patches:
+/// one whose left operand is gathered. The others: Winograd's F(M, R), tiles of M x M outputs under R x R windows.
+enum class algorithm { dense, direct, patches, f2_3, f4_3, f6_3, f2_5, f4_5 };
 
 constexpr bool is_winograd(algorithm a) { return a >= algorithm::f2_3; }
 
@@ -25,11 +26,11 @@ namespace detail {
 
 // What the measurements behind the model say of one core.
 inline constexpr double product_share = 0.88;  // of the multiply-add peak, in a Winograd product
-inline constexpr double gather_share = 0.8;    // the same in a product of gathered patches
+inline constexpr double direct_share = 0.85;   // the same in other products
+inline constexpr double gather_share = 0.8;    // the same of gathered patches
 inline constexpr double plane_cycles = 10;     // a tile's element in a register of channels
 inline constexpr double weight_cycles = 6;     // the same of transformed weights
 inline constexpr double bytes_a_cycle = 5;     // from memory, with the other cores at it, too
-inline constexpr double prepared_gain = 1.05;  // what a second copy of the weights must bring
 inline constexpr double not_hidden = 0.3;      // of the shorter of computing and reading weights
 
 template <class T>
@@ -59,20 +60,23 @@ constexpr convolution_plan winograd_cost(algorithm kind, const convolution_shape
                             double(s.weights()) * sizeof(T) / bytes_a_cycle);
   const double prepared = together(product(ready) + transforms,
                                  W::planes * c * k * sizeof(T) / bytes_a_cycle);
-  if (may_prepare && prepared * prepared_gain < raw) return {kind, true, prepared};
+  if (may_prepare && prepared < raw) return {kind, true, prepared};
   return {kind, false, raw};
 }
 
 template <class T>
-constexpr convolution_plan patches_cost(const convolution_shape& s, bool may_prepare) {
+constexpr convolution_plan direct_cost(const convolution_shape& s, bool may_prepare) {
   const double k = round_up(s.k, tile_columns<T>), patch = s.patch();
+  const bool direct = direct_supports<T>(s);
+  const double rows = direct ? s.n * s.out_h * rows_cost(s.out_w, best_height(s.out_w))
+                             : rows_cost(s.output_pixels(), tile_rows);
+  const double gather = direct ? 0 : 2 * rows * patch / width<T> * divide_up(s.k, gemm_columns);
   const double product =
-      multiply_cycles<T>(rows_cost(s.output_pixels(), tile_rows) * patch * k, gather_share) +
-      2 * s.output_pixels() * patch / width<T> * divide_up(s.k, gemm_columns);
+      multiply_cycles<T>(rows * patch * k, direct ? direct_share : gather_share) + gather;
   const double memory = double(s.weights()) * sizeof(T) / bytes_a_cycle;
-  const double raw = together(product, memory) + memory + 4 * patch * k / width<T>;
-  if (may_prepare) return {algorithm::patches, true, together(product, memory)};
-  return {algorithm::patches, false, raw};
+  const double packing = may_prepare ? 0 : memory + 4 * patch * k / width<T>;
+  return {direct ? algorithm::direct : algorithm::patches, may_prepare,
+          together(product, memory) + packing};
 }
 
 }  // namespace detail
@@ -105,7 +109,7 @@ template <class T>
 constexpr convolution_plan plan_convolution(const convolution_shape& s, bool may_prepare,
                                             bool exact) {
   if (is_dense(s)) return {algorithm::dense, may_prepare, 0};
-  convolution_plan best = detail::patches_cost<T>(s, may_prepare);
+  convolution_plan best = detail::direct_cost<T>(s, may_prepare);
   if (exact) return best;
   for_each_winograd(s, [&](algorithm kind, auto w) {
     const auto cost = detail::winograd_cost<decltype(w), T>(kind, s, may_prepare);

@@ -167,6 +167,31 @@ struct bias_and_activate {
     if (residual != nullptr) prefetch_row<false>(residual + std::ptrdiff_t(row) * k + column, count);
   }
 
+  // Two registers of a panel from `column` on, of which `count` elements exist.
+  struct panel {
+    const bias_and_activate& to;
+    int column, count;
+    vec<T> left, right;  // biases
+
+    [[gnu::always_inline]] void row(int row, vec<T> a, vec<T> b) const {
+      const std::ptrdiff_t offset = std::ptrdiff_t(row) * to.k + column;
+      store(offset, count, a + left);
+      if (count > width<T>) store(offset + width<T>, count - width<T>, b + right);
+    }
+    [[gnu::always_inline]] void store(std::ptrdiff_t offset, int elements, vec<T> sum) const {
+      if (to.residual != nullptr) sum += load_some(to.residual + offset, elements);
+      store_some(activate<Act>(sum), to.y + offset, elements);
+    }
+  };
+  [[gnu::always_inline]] panel at(int column, int count) const {
+    vec<T> left = vec<T>::zero(), right = left;
+    if (bias != nullptr) {
+      left = load_some(bias + column, count);
+      if (count > width<T>) right = load_some(bias + column + width<T>, count - width<T>);
+    }
+    return {*this, column, count, left, right};
+  }
+
   void operator()(int row, int column, const T* values, int count) const {
     const std::ptrdiff_t offset = std::ptrdiff_t(row) * k + column;
     for_each_vec<T>(count, [&](int i, int elements) {
@@ -188,6 +213,23 @@ struct activation_gradient {
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     prefetch_row(dx + std::ptrdiff_t(row) * c + column, count);
   }
+
+  struct panel {
+    const activation_gradient& to;
+    int column, count;
+
+    [[gnu::always_inline]] void row(int row, vec<T> a, vec<T> b) const {
+      const std::ptrdiff_t offset = std::ptrdiff_t(row) * to.c + column;
+      store(offset, count, a);
+      if (count > width<T>) store(offset + width<T>, count - width<T>, b);
+    }
+    [[gnu::always_inline]] void store(std::ptrdiff_t offset, int elements, vec<T> sum) const {
+      if (to.y_previous != nullptr)
+        sum = activate_backward<Act>(sum, load_some(to.y_previous + offset, elements));
+      store_some(sum, to.dx + offset, elements);
+    }
+  };
+  [[gnu::always_inline]] panel at(int column, int count) const { return {*this, column, count}; }
 
   void operator()(int row, int column, const T* values, int count) const {
     const std::ptrdiff_t offset = std::ptrdiff_t(row) * c + column;

@@ -59,7 +59,6 @@ template <int group, int vectors, class T>
     unroll<vectors>([&](auto v) {
       const T* from = w + g * w_step + v * width<T>;
       weights[g][v] = v + 1 == vectors ? load_some(from, count) : vec<T>::loadu(from);
-      __builtin_prefetch(from + stream_ahead * w_step, 0, 2);
     });
   });
   for (int i = 0; i < m; ++i, sum += sum_step, a += group) {
@@ -126,7 +125,8 @@ void stream_forward(int m, int k, int n, const T* a, const T* w, const Finish& f
       stream_forward_rows<group>(m, a + row, k, from, n, sum, sum_step, columns);
       row += group;
     };
-    while (row + stream_group <= end) add(std::integral_constant<int, stream_group>{});
+    // A single row of activations leaves the time to the memory, which likes one stream best.
+    while (m > 1 && row + stream_group <= end) add(std::integral_constant<int, stream_group>{});
     while (row < end) add(std::integral_constant<int, 1>{});
     for (int i = 0; i < m; ++i) {
       const T* values = sum + i * sum_step;

@@ -95,35 +95,38 @@ constexpr int best_height(int rows) {
   return best;
 }
 
-/// c[rows, tile_columns] (+)= a[rows, depth] * b[depth, tile_columns], a row-major with any step
-/// and b contiguous. Few rows are summed in several chains, or they would wait for one another.
-template <int rows, class T>
-void multiply_strided(int depth, const T* a, std::ptrdiff_t a_step, const T* b, T* c,
-                      std::ptrdiff_t c_step, bool accumulate) {
+/// emit(i, left, right) receives the two registers of each row i of a * b + c [rows,
+/// tile_columns], with an inner extent of `segments` times `depth`, where
+/// a(i, s * depth + j) = a[s * segment_step + i * row_step + j]; b and c (nullable) are contiguous.
+/// Few rows are summed in several chains, or they would wait for one another.
+template <int rows, class T, class Emit>
+void multiply_segments(int segments, std::ptrdiff_t segment_step, int depth, const T* a,
+                       std::ptrdiff_t row_step, const T* b, const T* c, const Emit& emit) {
   constexpr int w = width<T>, chains = rows >= 4 ? 1 : rows >= 2 ? 2 : 4;
   vec<T> sum[chains][rows][2];
   unroll<chains>([&](auto l) {
     unroll<rows>([&](auto i) { sum[l][i][0] = sum[l][i][1] = vec<T>::zero(); });
   });
-  const auto add = [&](auto l, int j) __attribute__((always_inline)) {
+  const auto add = [&](auto l, const T* at) __attribute__((always_inline)) {
     const vec<T> b0 = vec<T>::loadu(b), b1 = vec<T>::loadu(b + w);
     b += 2 * w;
     unroll<rows>([&](auto i) {
-      const vec<T> x = vec<T>::broadcast(a + i * a_step + j);
+      const vec<T> x = vec<T>::broadcast(at + i * row_step);
       sum[l][i][0] = multiply_add(x, b0, sum[l][i][0]);
       sum[l][i][1] = multiply_add(x, b1, sum[l][i][1]);
     });
   };
-  int j = 0;
-  for (; j + chains <= depth; j += chains) unroll<chains>([&](auto l) { add(l, j + l); });
-  for (; j < depth; ++j) add(std::integral_constant<int, 0>{}, j);
+  for (int s = 0; s < segments; ++s, a += segment_step) {
+    int j = 0;
+    for (; j + chains <= depth; j += chains) unroll<chains>([&](auto l) { add(l, a + j + l); });
+    for (; j < depth; ++j) add(std::integral_constant<int, 0>{}, a + j);
+  }
   unroll<rows>([&](auto i) {
     unroll<2>([&](auto v) {
-      T* to = c + i * c_step + v * w;
-      vec<T> total = sum[0][i][v];
-      unroll<chains - 1>([&](auto l) { total += sum[l + 1][i][v]; });
-      (accumulate ? total + vec<T>::loadu(to) : total).storeu(to);
+      unroll<chains - 1>([&](auto l) { sum[0][i][v] += sum[l + 1][i][v]; });
+      if (c != nullptr) sum[0][i][v] += vec<T>::loadu(c + (i * 2 + v) * w);
     });
+    emit(i, sum[0][i][0], sum[0][i][1]);
   });
 }
 
@@ -226,26 +229,27 @@ class gemm_task {
           const bool last = inner + depth == k_;
           if (last)
             for (int l = 0; l < count; ++l) finish_.prefetch(row + i + l, column + j, width);
-          // A product in one piece is finished at once, and needs no more than a tile.
-          T* to = k_ <= gemm_depth ? product_ : product_ + (j * gemm_rows + i * panel);
-          multiply(row, i, count, inner, depth, right, to);
-          if (!last) continue;
-          for (int l = 0; l < count; ++l)
-            finish_(row + i + l, column + j, to + l * panel, width);
+          T* sum = product_ + (j * gemm_rows + i * panel);
+          const auto finished = finish_.at(column + j, width);
+          multiply(row + i, i, count, inner, depth, right, sum, [&](int l, vec<T> a, vec<T> b) {
+            if (last) return finished.row(row + i + l, a, b);
+            a.storeu(sum + l * panel);
+            b.storeu(sum + l * panel + panel / 2);
+          });
         }
       }
     }
   }
 
  private:
-  void multiply(int row, int i, int count, int inner, int depth, const T* right, T* to) const {
+  template <class Emit>
+  void multiply(int row, int i, int count, int inner, int depth, const T* right, const T* sum,
+                const Emit& emit) const {
+    const T* left = left_ + i * a_step;
+    std::ptrdiff_t step = a_step;
+    if constexpr (lies_in_memory<A>) left = a_.data + row * a_.step + inner, step = a_.step;
     with_rows<tile_rows>(count, [&](auto exact) {
-      if constexpr (lies_in_memory<A>)
-        multiply_strided<exact>(depth, a_.data + (row + i) * a_.step + inner, a_.step, right, to,
-                                panel, inner > 0);
-      else
-        multiply_tile<exact, gemm_depth, a_step>(depth, left_ + i * a_step, 0, right, panel, to,
-                                                 panel, inner > 0);
+      multiply_segments<exact>(1, 0, depth, left, step, right, inner > 0 ? sum : nullptr, emit);
     });
   }
 
@@ -277,9 +281,10 @@ void gemm_pack(int n, int k, const B& b, T* packed, cpu_device& device) {
   });
 }
 
-/// c[m, n] = a[m, k] * b[k, n], b packed. When a row's segment is finished,
-/// finish(row, column, const T* values, int count) is called with it; beforehand,
-/// finish.prefetch(row, column, count) may ask for the memory it will write.
+/// c[m, n] = a[m, k] * b[k, n], b packed. finish.at(column, count) gives an object for a panel, of
+/// which `count` columns exist; its row(row, left, right) is called with the registers of each row
+/// when they are finished, and beforehand finish.prefetch(row, column, count) may ask for the
+/// memory it will write.
 template <class T, class A, class Finish>
 void gemm_packed(int m, int n, int k, const A& a, const T* packed, const Finish& finish,
                  cpu_device& device) {
