@@ -14,6 +14,7 @@
 #include <slim/convolution_shape.hpp>
 #include <slim/device.hpp>
 #include <slim/kernels/cpu/convolution_direct.hpp>
+#include <slim/kernels/cpu/convolution_direct_filter.hpp>
 #include <slim/kernels/cpu/convolution_gemm.hpp>
 #include <slim/kernels/cpu/dense.hpp>
 #include <slim/kernels/cpu/winograd.hpp>
@@ -356,15 +357,22 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
                              });
       REQUIRE(error(dx, plain_backward_data<relu>(s, t.dy, t.w, y_previous)) < tolerance<T>());
     }
-    const auto dw_db =
-        run<T>(t.w.size() + s.k, gemm_convolution_backward_filter_workspace<T>(s),
-               [&](T* dw, T* workspace, cpu_device& device) {
-                 gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw, dw + t.w.size(),
-                                                  workspace, device);
-               });
-    const std::vector<T> dw(dw_db.begin(), dw_db.end() - s.k), db(dw_db.end() - s.k, dw_db.end());
-    REQUIRE(error(dw, plain_backward_filter(s, t.x, t.dy)) < tolerance<T>(2));
-    REQUIRE(error(db, plain_column_sums(t.dy, s.k)) < tolerance<T>(5));
+    const auto check = [&](const std::vector<T>& dw_db) {
+      const std::vector<T> dw(dw_db.begin(), dw_db.end() - s.k), db(dw_db.end() - s.k, dw_db.end());
+      REQUIRE(error(dw, plain_backward_filter(s, t.x, t.dy)) < tolerance<T>(2));
+      REQUIRE(error(db, plain_column_sums(t.dy, s.k)) < tolerance<T>(5));
+    };
+    check(run<T>(t.w.size() + s.k, gemm_convolution_backward_filter_workspace<T>(s),
+                 [&](T* dw, T* workspace, cpu_device& device) {
+                   gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw,
+                                                    dw + t.w.size(), workspace, device);
+                 }));
+    if (!direct_filter_supports<T>(s)) continue;
+    check(run<T>(t.w.size() + s.k, direct_backward_filter_workspace<T>(s),
+                 [&](T* dw, T* workspace, cpu_device& device) {
+                   direct_backward_filter(s, t.x.data(), t.dy.data(), dw, dw + t.w.size(),
+                                          workspace, device);
+                 }));
   }
 }
 

@@ -43,7 +43,7 @@ int halving_pool(builder_type& b, int x) {
 std::vector<std::string_view> alive(const graph& g) {
   std::vector<std::string_view> names;
   for (const node_row& n : g.nodes)
-    if (!n.dead) names.push_back(n.op->name);
+    if (!n.dead && !n.prepare) names.push_back(n.op->name);
   return names;
 }
 
@@ -114,6 +114,31 @@ TEST_CASE("tables that are full say so") {
   CHECK(d.g.failure.view().find("more nodes") != std::string_view::npos);
 }
 
+TEST_CASE("a residual is added where a contraction is finished") {
+  dynamic_graph d;
+  builder_type b(d.g);
+  const int x = b.add_input("x", {2, 8, 8, 32}, element::scalar);
+  const int w = b.add_variable("weights", {1, 1, 32, 32}, zero_hooks, true);
+  attributes a;
+  a.win.kernel_h = a.win.kernel_w = 1;
+  const int sum = b.add<op::add>({x, b.add<op::convolution>({x, w}, a)});
+  d.g.output = b.add<op::activation<constant<relu>>>({sum});
+  SECTION("at inference") {
+    slim_test::compile_for_inference(b);
+    REQUIRE(alive(d.g) == names{"fused_convolution"});
+    for (const node_row& n : d.g.nodes)
+      if (!n.dead && !n.prepare) {
+        CHECK(n.a.integer == op::fused_parts::residual);
+        CHECK(d.g.input(n, n.inputs - 1) == x);
+      }
+  }
+  SECTION("not where the sum is fetched") {
+    d.g.values[sum].fetched = true;
+    slim_test::compile_for_inference(b);
+    CHECK(alive(d.g) == names{"fused_convolution", "relu"});
+  }
+}
+
 TEST_CASE("fusion takes convolution, bias, activation and pooling together") {
   dynamic_graph d;
   builder_type b(d.g);
@@ -128,6 +153,14 @@ TEST_CASE("fusion takes convolution, bias, activation and pooling together") {
     const slim_test::dynamic_program p(d.g, 4);
     CHECK(p.p.tensors[unpooled].place.offset == -1);
     CHECK(count_traffic(d.g, 4).written == 2 * 4 * 4 * 32 * 4);
+  }
+  SECTION("with the weights prepared once") {
+    slim_test::compile_for_inference(b);
+    const node_row& last = d.g.nodes[d.g.nodes.size() - 1];
+    CHECK(last.op->name == "prepared_weights");
+    CHECK(last.prepare);
+    CHECK(d.g.values[d.g.output_of(last, 0)].where == storage::prepared);
+    CHECK(d.g.input(d.g.nodes[3], 1) == d.g.output_of(last, 0));
   }
   SECTION("not across a value that is fetched") {
     d.g.values[unpooled].fetched = true;

@@ -9,6 +9,7 @@
 #include "../eigen/contraction.hpp"
 #include "convolution_cost.hpp"
 #include "convolution_direct.hpp"
+#include "convolution_direct_filter.hpp"
 #include "convolution_gemm.hpp"
 #include "dense.hpp"
 #include "winograd.hpp"
@@ -329,6 +330,13 @@ void run_patches_backward_filter(const kernel_call& call) {
                                    call.in(1).as<const T>(), call.out().as<T>(), db,
                                    call.workspace<T>(), call.device());
 }
+template <class T>
+void run_direct_backward_filter(const kernel_call& call) {
+  T* db = call.outputs() > 1 ? call.out(1).as<T>() : nullptr;
+  direct_backward_filter(backward_filter_shape(call), call.in(0).as<const T>(),
+                         call.in(1).as<const T>(), call.out().as<T>(), db, call.workspace<T>(),
+                         call.device());
+}
 template <class W, class T>
 void run_winograd_backward_filter(const kernel_call& call) {
   T* db = call.outputs() > 1 ? call.out(1).as<T>() : nullptr;
@@ -347,6 +355,9 @@ constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n
                      for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
                        return dense_backward_filter_workspace<T>(d.rows, d.inner, d.k);
                      }));
+  if (plan.kind == algorithm::direct)
+    return choice<T>("direct", &run_direct_backward_filter<T>,
+                     for_any_batch(s, direct_backward_filter_workspace<T>));
   kernel_choice chosen =
       choice<T>("patches", &run_patches_backward_filter<T>,
                 for_any_batch(s, gemm_convolution_backward_filter_workspace<T>));

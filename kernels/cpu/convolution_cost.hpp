@@ -3,7 +3,7 @@
 // Which algorithm runs a convolution, by its static shape: a model of the cycles each would take on
 // one core. bench/cpu_kernels measures all candidates beside the model's choice.
 
-#include <slim/kernels/cpu/convolution_direct.hpp>
+#include <slim/kernels/cpu/convolution_direct_filter.hpp>
 #include <slim/kernels/cpu/winograd_filter.hpp>
 #include <slim/kernels/cpu/winograd_product.hpp>
 
@@ -136,10 +136,12 @@ constexpr convolution_plan plan_filter_gradient(const convolution_shape& s, bool
   using namespace detail;
   if (is_dense(s)) return {algorithm::dense, false, 0};
   const double k = round_up(s.k, tile_columns<T>);
-  convolution_plan best{algorithm::patches, false,
+  const bool direct = direct_filter_supports<T>(s);
+  const double gather = direct ? 0 : 2.0 * s.output_pixels() * s.patch() / width<T>;
+  convolution_plan best{direct ? algorithm::direct : algorithm::patches, false,
                         multiply_cycles<T>(s.output_pixels() * double(s.patch()) * k,
-                                           gather_share) +
-                            2.0 * s.output_pixels() * s.patch() / width<T>};
+                                           direct ? direct_share : gather_share) +
+                            gather};
   if (exact) return best;
   for_each_winograd(s, [&](algorithm kind, auto w) {
     using W = decltype(w);

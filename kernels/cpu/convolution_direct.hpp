@@ -56,6 +56,26 @@ struct direct_plan {
   }
 };
 
+// band [rows][band_step] = the rows of the picture that the output rows [row, row + rows) read,
+// between their padding.
+template <class T>
+void copy_band(const convolution_shape& s, const direct_plan<T>& plan, const T* x, int image,
+               int row, int rows, T* band) {
+  const int top = row * s.stride_h - s.pad_top, height = plan.band_rows(rows);
+  const int left = s.pad_left * s.c, width = s.w * s.c;
+  const int copied = std::min(width, plan.band_width - left);
+  for (int i = 0; i < height; ++i, band += plan.band_step()) {
+    if (top + i < 0 || top + i >= s.h) {
+      std::fill(band, band + plan.band_width, T(0));
+      continue;
+    }
+    const T* from = x + (std::ptrdiff_t(image) * s.h + top + i) * width;
+    std::fill(band, band + left, T(0));
+    std::copy(from, from + copied, band + left);
+    std::fill(band + left + copied, band + plan.band_width, T(0));
+  }
+}
+
 template <class T, class Finish>
 class direct_task {
   static constexpr int panel = tile_columns<T>;
@@ -68,7 +88,7 @@ class direct_task {
 
   // The output rows [row, row + rows) of a picture, and some panels of channels.
   void run(int image, int row, int rows, int column, int columns) {
-    copy_band(image, row, rows);
+    copy_band(s_, plan_, x_, image, row, rows, band_);
     const int elements = plan_.row_elements;
     const int segments = std::max(1, std::min(s_.kernel_h, direct_plan<T>::depth / elements));
     const int step = std::min(elements, direct_plan<T>::depth);
@@ -87,23 +107,6 @@ class direct_task {
   struct part {
     int tap, segments, first, depth;
   };
-
-  void copy_band(int image, int row, int rows) {
-    const int top = row * s_.stride_h - s_.pad_top, height = plan_.band_rows(rows);
-    const int left = s_.pad_left * s_.c, width = s_.w * s_.c;
-    const int copied = std::min(width, plan_.band_width - left);
-    for (int i = 0; i < height; ++i) {
-      T* to = band_ + i * plan_.band_step();
-      if (top + i < 0 || top + i >= s_.h) {
-        std::fill(to, to + plan_.band_width, T(0));
-        continue;
-      }
-      const T* from = x_ + (std::ptrdiff_t(image) * s_.h + top + i) * width;
-      std::fill(to, to + left, T(0));
-      std::copy(from, from + copied, to + left);
-      std::fill(to + left + copied, to + std::max(plan_.band_width, left + copied), T(0));
-    }
-  }
 
   void multiply(const part& p, int image, int row, int rows, int column, int j, int width) {
     const bool first = p.tap == 0 && p.first == 0;

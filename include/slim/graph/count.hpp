@@ -25,7 +25,7 @@ constexpr long count_multiply_adds(const graph& g) {
 constexpr long count_activations(const graph& g) {
   long sum = 0;
   for (const node_row& n : g.nodes) {
-    if (n.dead || n.backward || n.op->view) continue;
+    if (n.dead || n.backward || n.prepare || n.op->view) continue;
     for (int i = 0; i < n.outputs; ++i)
       if (g.values[g.output_of(n, i)].type == element::scalar) sum += g.output_shape(n, i).count();
   }
@@ -45,7 +45,7 @@ constexpr traffic count_traffic(const graph& g, int scalar_bytes) {
     return v.dims.count() * size;
   };
   for (const node_row& n : g.nodes) {
-    if (n.dead || n.op->view) continue;
+    if (n.dead || n.prepare || n.op->view) continue;
     for (int i = 0; i < n.inputs; ++i) sum.read += bytes(g.input(n, i));
     for (int i = 0; i < n.outputs; ++i) sum.written += bytes(g.output_of(n, i));
   }
