@@ -6,6 +6,7 @@
 // y [n, out_h, out_w, k]. Results are the same bits for any number of threads.
 
 #include <cstddef>
+#include <numeric>
 
 #include <slim/convolution_shape.hpp>
 #include <slim/device.hpp>
@@ -80,33 +81,73 @@ struct patches_operand {
   }
 };
 
-// The matrix [n * h * w, kernel_h * kernel_w * k]: for each input pixel, the output gradients it
-// had a part in, by tap; zero where the stride skips it.
+// Along one axis, the input coordinates first_pixel + i * stride (i < pixels), which all read the
+// outputs by the same taps: first_tap + j * tap_step (j < taps).
+struct gradient_axis {
+  int first_pixel, pixels, first_tap, tap_step, taps;
+
+  // Of the `stride` classes, that of coordinates with (coordinate + pad) % stride == phase.
+  static constexpr gradient_axis of(int phase, int extent, int pad, int kernel, int rate,
+                                    int stride) {
+    const int pixel = ((phase - pad) % stride + stride) % stride;
+    const int step = stride / std::gcd(rate, stride);
+    int tap = 0;
+    while (tap < step && tap * rate % stride != phase) ++tap;
+    return {pixel, pixel < extent ? divide_up(extent - pixel, stride) : 0, tap, step,
+            tap < step && tap < kernel ? divide_up(kernel - tap, step) : 0};
+  }
+  constexpr int tap(int j) const { return first_tap + j * tap_step; }
+};
+
+// The input pixels that see the outputs through the same taps.
+struct gradient_phase {
+  const convolution_shape& s;
+  gradient_axis h, w;
+
+  constexpr gradient_phase(const convolution_shape& s, int row, int column)
+      : s(s),
+        h(gradient_axis::of(row, s.h, s.pad_top, s.kernel_h, s.rate_h, s.stride_h)),
+        w(gradient_axis::of(column, s.w, s.pad_left, s.kernel_w, s.rate_w, s.stride_w)) {}
+
+  constexpr int pixels() const { return s.n * h.pixels * w.pixels; }
+  constexpr int depth() const { return h.taps * w.taps * s.k; }
+
+  struct position {
+    int image, row, column;
+  };
+  constexpr position at(int pixel) const {
+    const int row = pixel / w.pixels;
+    return {row / h.pixels, h.first_pixel + row % h.pixels * s.stride_h,
+            w.first_pixel + pixel % w.pixels * s.stride_w};
+  }
+  // The pixel's number among all of the input's.
+  constexpr int number(int pixel) const {
+    const position p = at(pixel);
+    return (p.image * s.h + p.row) * s.w + p.column;
+  }
+};
+
+// The matrix [pixels, taps * k] of a phase: for each pixel, the output gradients it had a part in.
 template <class T>
 struct gradient_patches_operand {
-  const convolution_shape& s;
+  const gradient_phase& phase;
   const T* dy;
-  const T* end = dy + std::size_t(s.output_pixels()) * s.k;
-
-  // The output coordinate that reads `input` by this tap, or -1.
-  static int reader(int input, int pad, int tap, int rate, int stride, int extent) {
-    const int at = input + pad - tap * rate;
-    return at < 0 || at % stride != 0 || at / stride >= extent ? -1 : at / stride;
-  }
+  const T* end = dy + std::size_t(phase.s.output_pixels()) * phase.s.k;
 
   void rows(T* to, std::ptrdiff_t step, int row, int rows, int column, int columns) const {
+    const convolution_shape& s = phase.s;
     for (int r = 0; r < rows; ++r, to += step) {
-      const int pixel = row + r;
-      const int j = pixel % s.w, i = pixel / s.w % s.h, image = pixel / s.w / s.h;
-      const T* picture = dy + std::ptrdiff_t(image) * s.out_h * s.out_w * s.k;
-      for_each_run(s.kernel_w, s.k, column, columns,
+      const auto at = phase.at(row + r);
+      const T* picture = dy + std::ptrdiff_t(at.image) * s.out_h * s.out_w * s.k;
+      for_each_run(phase.w.taps, s.k, column, columns,
                    [&](int a, int b, int channel, int count, int offset) {
-                     const int p = reader(i, s.pad_top, a, s.rate_h, s.stride_h, s.out_h);
-                     const int q = reader(j, s.pad_left, b, s.rate_w, s.stride_w, s.out_w);
-                     if (p < 0 || q < 0) {
+                     const int p = at.row + s.pad_top - phase.h.tap(a) * s.rate_h;
+                     const int q = at.column + s.pad_left - phase.w.tap(b) * s.rate_w;
+                     const int i = p / s.stride_h, j = q / s.stride_w;
+                     if (p < 0 || q < 0 || i >= s.out_h || j >= s.out_w) {
                        clear_row(to + offset, count);
                      } else {
-                       const T* from = picture + (std::ptrdiff_t(p) * s.out_w + q) * s.k + channel;
+                       const T* from = picture + (std::ptrdiff_t(i) * s.out_w + j) * s.k + channel;
                        copy_row(to + offset, from, count, end);
                      }
                    });
@@ -114,18 +155,45 @@ struct gradient_patches_operand {
   }
 };
 
-// The weights as the right operand [kernel_h * kernel_w * k, c] of the data gradient.
+// The weights of a phase's taps as the right operand [taps * k, c] of the data gradient.
 template <class T>
 struct transposed_weights_operand {
-  const convolution_shape& s;
+  const gradient_phase& phase;
   const T* w;
 
   void panel(T* to, int row, int rows, int column, int columns) const {
+    const convolution_shape& s = phase.s;
     if (columns < tile_columns<T>) std::fill(to, to + rows * tile_columns<T>, T(0));
-    for_each_run(1, s.k, row, rows, [&](int tap, int, int channel, int count, int offset) {
-      transpose(to + offset * tile_columns<T>, tile_columns<T>,
-                w + (std::ptrdiff_t(tap) * s.c + column) * s.k + channel, s.k, count, columns);
-    });
+    for_each_run(phase.w.taps, s.k, row, rows,
+                 [&](int a, int b, int channel, int count, int offset) {
+                   const int tap = phase.h.tap(a) * s.kernel_w + phase.w.tap(b);
+                   transpose(to + offset * tile_columns<T>, tile_columns<T>,
+                             w + (std::ptrdiff_t(tap) * s.c + column) * s.k + channel, s.k, count,
+                             columns);
+                 });
+  }
+};
+
+// Finishes the rows of a phase where they belong in the whole gradient.
+template <class Finish>
+struct phase_finish {
+  const gradient_phase& phase;
+  const Finish& whole;
+
+  [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
+    whole.prefetch(phase.number(row), column, count);
+  }
+  struct panel {
+    const gradient_phase& phase;
+    typename Finish::panel whole;
+
+    template <class V>
+    [[gnu::always_inline]] void row(int row, V a, V b) const {
+      whole.row(phase.number(row), a, b);
+    }
+  };
+  [[gnu::always_inline]] panel at(int column, int count) const {
+    return {phase, whole.at(column, count)};
   }
 };
 
@@ -290,15 +358,40 @@ constexpr std::size_t gemm_convolution_backward_data_workspace(const convolution
   return gemm_workspace<T>(s.c, s.kernel_h * s.kernel_w * s.k);
 }
 
+namespace detail {
+
+// Pixels that no output reads.
+template <class T, class Finish>
+void finish_zeros(int pixels, int c, const Finish& finish, cpu_device& device) {
+  constexpr int panel = tile_columns<T>;
+  device.parallel(divide_up(c, panel), [&](int task, int) {
+    const auto columns = finish.at(task * panel, std::min(panel, c - task * panel));
+    for (int row = 0; row < pixels; ++row) columns.row(row, vec<T>::zero(), vec<T>::zero());
+  });
+}
+
+}  // namespace detail
+
 /// dx = the gradient of the convolution (of shape s) to its input, given dy [n, out_h, out_w, k].
 /// If y_previous (shaped like x: the output of the activation Act that made x) is not null,
-/// dx = Act::backward(dx, y_previous).
+/// dx = Act::backward(dx, y_previous). A stride parts the pixels into phases, each with the taps it
+/// has: nothing is multiplied by the zeros between the outputs.
 template <class Act, class T>
 void gemm_convolution_backward_data(const convolution_shape& s, const T* dy, const T* w,
                                     const T* y_previous, T* dx, T* workspace, cpu_device& device) {
-  gemm(s.input_pixels(), s.c, s.kernel_h * s.kernel_w * s.k,
-       detail::gradient_patches_operand<T>{s, dy}, detail::transposed_weights_operand<T>{s, w},
-       detail::activation_gradient<Act, T>{y_previous, dx, s.c}, workspace, device);
+  using namespace detail;
+  using finish_t = activation_gradient<Act, T>;
+  const finish_t whole{y_previous, dx, s.c};
+  for (int i = 0; i < s.stride_h * s.stride_w; ++i) {
+    const gradient_phase phase(s, i / s.stride_w, i % s.stride_w);
+    const phase_finish<finish_t> finish{phase, whole};
+    if (phase.pixels() == 0) continue;
+    if (phase.depth() == 0)
+      finish_zeros<T>(phase.pixels(), s.c, finish, device);
+    else
+      gemm(phase.pixels(), s.c, phase.depth(), gradient_patches_operand<T>{phase, dy},
+           transposed_weights_operand<T>{phase, w}, finish, workspace, device);
+  }
 }
 
 /// Elements of T that gemm_convolution_backward_filter needs as workspace.
