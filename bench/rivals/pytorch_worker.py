@@ -180,13 +180,13 @@ def main():
     net = nets.NETS[given.net]
     model = build(net.layers, net.image).to(memory_format=torch.channels_last)
     trained = assign(model, net, worker.weights_of(given)) if given.check else []
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     call = call_of(model, net, given)
     first = call()
     if worker.checked(stream, given, first.flatten() if given.mode == "forward" else
                       [first, *(p.grad.norm() for p in trained)]):
         return
     one_dnn = "on" if torch.backends.mkldnn.is_available() else "off"
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     worker.serve(stream, call, f"PyTorch {torch.__version__}, "
                  f"{'torch.compile' if given.compile else 'eager'}, channels_last, oneDNN {one_dnn}, "
                  f"{torch.get_num_threads()} threads; parameters {parameters}")
