@@ -1,6 +1,6 @@
 // One net with Google Benchmark: forward, forward + backward, and a step of gradient descent. With
-// --worker it serves bench/rivals/run.py, with --check it computes once on given numbers. The net is
-// the one that -DSLIM_BENCH_NET names. Backward is the mean softmax cross entropy and the gradients
+// --worker it serves bench/rivals/run.py, with --check it computes once on given numbers. The net
+// is the one that -DSLIM_BENCH_NET names. Backward is the mean softmax cross entropy and the gradients
 // of all variables, without regularization and with dropout at keep probability 1.
 #include <benchmark/benchmark.h>
 

@@ -1,4 +1,4 @@
-"""What is compared, with which rivals, and the ratio to the fastest of them that slim is to reach."""
+"""What is compared, with whom, and the ratio to the fastest rival that slim is to reach."""
 from dataclasses import dataclass
 
 from nets import NETS, multiply_adds

@@ -26,9 +26,8 @@ def numbers(command, threads):
 def weights_file(case, options):
     """Variables and images for a case."""
     path = options.venv / "check.bin"
-    code = "import nets, sys, weights; weights.write(nets.NETS[sys.argv[1]], int(sys.argv[2]), sys.argv[3])"
-    subprocess.run([environment(options.venv, "onnxruntime"), "-c", code, case.net,
-                    str(case.batch), str(path)], check=True, cwd=HERE)
+    subprocess.run([environment(options.venv, "onnxruntime"), str(HERE / "weights.py"), case.net,
+                    str(case.batch), str(path)], check=True)
     return path
 
 

@@ -90,7 +90,7 @@ def build_peak(base):
 
 
 def build_slim(build, program):
-    """Builds one of slim's programs in a Meson folder, made if it is not there; answers its path."""
+    """Builds a program of slim's in a Meson folder, made if it is not there; answers its path."""
     if not (build / "build.ninja").exists():
         run(["meson", "setup", str(build), str(ROOT)], "meson could not set up a build")
     run(["ninja", "-C", str(build), "-j", "1", f"bench/{program}"], f"{program} was not built")

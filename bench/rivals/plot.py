@@ -24,7 +24,8 @@ def legend():
     """The rivals' colours, and the target's mark."""
     parts, x = [], LEFT
     for name, colour in COLOURS.items():
-        parts += [f'<circle cx="{x}" cy="18" r="5" fill="{colour}"/>', text(x + 9, 22, name, "start")]
+        parts += [f'<circle cx="{x}" cy="18" r="5" fill="{colour}"/>',
+                  text(x + 9, 22, name, "start")]
         x += 30 + 7 * len(name)
     return parts + [f'<path d="M{x} 11v14" stroke="#222" stroke-width="3"/>',
                     text(x + 9, 22, "target", "start")]

@@ -119,15 +119,11 @@ def dense_order(net, layer, values):
 def fold(model):
     """Batch norm folded into the convolutions before it, by PyTorch's own function."""
     for name, child in model.named_children():
-        if isinstance(child, nn.Conv2d) and isinstance(last := next_of(model, name), nn.BatchNorm2d):
-            setattr(model, name, nn.utils.fuse_conv_bn_eval(child, last))
-            setattr(model, str(int(name) + 1), nn.Identity())
+        if isinstance(child, nn.BatchNorm2d):
+            before = str(int(name) - 1)  # modules in a sequence are named by number
+            setattr(model, before, nn.utils.fuse_conv_bn_eval(getattr(model, before), child))
+            setattr(model, name, nn.Identity())
         fold(child)
-
-
-def next_of(model, name):
-    """The module behind this one in its sequence."""
-    return getattr(model, str(int(name) + 1), None)
 
 
 def forward(model, images):
@@ -187,9 +183,9 @@ def main():
                       [first, *(p.grad.norm() for p in trained)]):
         return
     one_dnn = "on" if torch.backends.mkldnn.is_available() else "off"
-    worker.serve(stream, call, f"PyTorch {torch.__version__}, "
-                 f"{'torch.compile' if given.compile else 'eager'}, channels_last, oneDNN {one_dnn}, "
-                 f"{torch.get_num_threads()} threads; parameters {parameters}")
+    how = "torch.compile" if given.compile else "eager"
+    worker.serve(stream, call, f"PyTorch {torch.__version__}, {how}, channels_last, oneDNN "
+                 f"{one_dnn}, {torch.get_num_threads()} threads; parameters {parameters}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ A time is the median of a call. A ratio is a contestant's time divided by slim's
 faster; `ratio` is that of the fastest rival. Peak is the best round of fused multiply-adds; shares
 and GFLOP/s count multiplications and additions of convolutions and fully connected layers, done
 directly, so that Winograd's may exceed 100 %. `by round` is the median of the ratios within each
-round. `quiet` counts the rounds in which other processes kept at most {QUIET} cores busy; only these
-count, but for `min`, where a contestant has any. Backward is forward, loss and the gradients of all
+round. `quiet` counts the rounds in which other processes kept at most {QUIET} cores busy; only
+these count, but for `min`, where a contestant has any. Backward is forward, loss and the gradients of all
 variables; step adds the update. Start is a whole process, from its start to LeNet's first result.
 ONNX Runtime and OpenVINO do not train.
 """
@@ -62,7 +62,8 @@ def verdict(case):
 def summary(cases):
     """One row a case."""
     lines = [row_of("case", "threads", "slim", "fastest rival", "ratio", "target", "reached",
-                    "of peak", *RIVALS), "|:--|--:|--:|:--|--:|--:|:--|--:" + "|--:" * len(RIVALS) + "|"]
+                    "of peak", *RIVALS),
+             "|:--|--:|--:|:--|--:|--:|:--|--:" + "|--:" * len(RIVALS) + "|"]
     for case in cases:
         if case["what"] == "memory":
             continue
@@ -85,8 +86,8 @@ def memory_table(case):
     lines += [row_of(name, f"missing: {why}", "-") for name, why in case["missing"].items()]
     if "slim" in case["results"]:
         slim = case["results"]["slim"]
-        lines += ["", f"slim takes {slim['to_plan']:.2f} times the {slim['planned_mib']:.0f} MiB that "
-                      "the compiler planned: variables, prepared weights and the arena."]
+        lines += ["", f"slim takes {slim['to_plan']:.2f} times the {slim['planned_mib']:.0f} MiB "
+                      "that the compiler planned: variables, prepared weights and the arena."]
     return lines + [""]
 
 
@@ -96,12 +97,14 @@ def case_table(case):
         return memory_table(case)
     work = f" ({case['gflop']:.4g} GFLOP, {case['threads']} threads)" if case["gflop"] else ""
     lines = [f"## {case['name']}{work}", "",
-             "| | median | min | per second | GFLOP/s | of peak | time to slim's | by round | quiet |",
+             "| | median | min | per second | GFLOP/s | of peak | time to slim's | by round "
+             "| quiet |",
              "|:--|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for name, row in case["results"].items():
         images = None if name == "peak" else case["batch"] / row["median"] * 1e3
         lines.append(row_of(
-            name, time_text(row["median"]), time_text(row["min"]), number(images, ".4g"),
+            name, time_text(row["median"]), time_text(row["min"]),
+            number(images, ".2f" if images and images < 100 else ".0f"),
             number(row.get("gflops"), ".1f"), number(row.get("share_of_peak"), ".1%"),
             number(row.get("to_slim"), ".2f"), number(row.get("to_slim_by_round"), ".2f"),
             f"{row['quiet']}/{len(row['others'])}"))

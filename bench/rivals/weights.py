@@ -1,9 +1,13 @@
-"""Random numbers for the networks of nets.py, and the file in which the check hands them round."""
+"""Random numbers for the networks of nets.py, and the file in which the check hands them round:
+
+    weights.py NET BATCH FILE
+"""
+import sys
 from math import prod
 
 import numpy as np
 
-from nets import variables_of, weighted
+from nets import NETS, variables_of, weighted
 
 
 def variable(rng, name, shape):
@@ -61,3 +65,7 @@ def folded(layer, values):
     scale = values.get("gamma", 1) / np.sqrt(values["moving_variance"] + layer.norm.epsilon)
     return (values["weights"] * scale).astype(np.float32), (
         values["beta"] - values["moving_mean"] * scale).astype(np.float32)
+
+
+if __name__ == "__main__":
+    write(NETS[sys.argv[1]], int(sys.argv[2]), sys.argv[3])

@@ -1,4 +1,7 @@
-"""LeNet in JAX with the weights of NumPy's file: the logits of one image.  start/jax_lenet.py FILE"""
+"""LeNet in JAX with weights from a file of NumPy's: the logits of one image.
+
+    start/jax_lenet.py FILE
+"""
 import sys
 
 import jax

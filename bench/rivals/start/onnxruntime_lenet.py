@@ -1,4 +1,7 @@
-"""LeNet from an ONNX file in ONNX Runtime: the logits of one image.  start/onnxruntime_lenet.py FILE"""
+"""LeNet from an ONNX file in ONNX Runtime: the logits of one image.
+
+    start/onnxruntime_lenet.py FILE
+"""
 import sys
 
 import numpy as np

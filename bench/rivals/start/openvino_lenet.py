@@ -1,4 +1,7 @@
-"""LeNet from OpenVINO's own format: the logits of one image.  start/openvino_lenet.py FILE"""
+"""LeNet from OpenVINO's own format: the logits of one image.
+
+    start/openvino_lenet.py FILE
+"""
 import sys
 
 import numpy as np

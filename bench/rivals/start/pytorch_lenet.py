@@ -1,4 +1,7 @@
-"""LeNet in PyTorch with the weights of a state_dict: the logits of one image.  start/pytorch_lenet.py FILE"""
+"""LeNet in PyTorch with the weights of a state_dict: the logits of one image.
+
+    start/pytorch_lenet.py FILE
+"""
 import sys
 
 import torch

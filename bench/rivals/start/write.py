@@ -46,7 +46,8 @@ def tensorflow(path):
     tensorflow_worker.tensors(tf, slim, given)
     with tf.compat.v1.Session() as session:
         tensorflow_worker.assign(tf, session, weights.random(NET))
-        tf.compat.v1.train.Saver().save(session, path.removesuffix(".index"), write_meta_graph=False)
+        tf.compat.v1.train.Saver().save(session, path.removesuffix(".index"),
+                                        write_meta_graph=False)
 
 
 def slim(path):
