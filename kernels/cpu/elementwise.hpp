@@ -81,6 +81,13 @@ void activation_backward(const kernel_call& call) {
           [](vec<T> dy, vec<T> saved) { return activate_backward<functor<A>, T>(dy, saved); });
 }
 
+/// f(a + b).
+template <class A, class T>
+void add_activation(const kernel_call& call) {
+  for_all(call, call.in(0).as<const T>(), call.in(1).as<const T>(), call.out().as<T>(),
+          [](vec<T> a, vec<T> b) { return activate<functor<A>, T>(a + b); });
+}
+
 /// A regularizer's penalty and derivative, on registers where it can.
 template <class R, class T>
 vec<T> penalty(vec<T> w) {
@@ -188,6 +195,18 @@ template <class T>
 struct kernel_of<op::bias_add, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return {"one pass", &cpu::bias_add<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::add, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::add_activation<no_activation, T>, 0};
+  }
+};
+template <class A, class T>
+struct kernel_of<op::fused_add<A>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::add_activation<A, T>, 0};
   }
 };
 template <class T>
