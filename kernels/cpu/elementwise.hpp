@@ -175,17 +175,22 @@ void bias_add(const kernel_call& call) {
                        });
 }
 
-/// y = x * mask / keep_prob; the same of a gradient.
+/// y = x * mask / keep_prob; the same of a gradient. The mask is the reference's, without its
+/// conversions: a uniform number is below keep_prob where its 53 bits are below `kept`.
 template <class T>
 void dropout(const kernel_call& call) {
-  const auto key = random_at(call.random_key(), static_cast<std::uint64_t>(call.a().integer));
-  const reference::dropout_mask<T> mask{key, call.a().number};
+  const auto key = mix(random_at(call.random_key(), static_cast<std::uint64_t>(call.a().integer)));
+  const auto kept = static_cast<std::uint64_t>(std::ceil(call.a().number * 0x1.0p53));
+  const T factors[] = {T(0), T(1 / call.a().number)};
   const T* x = call.in(0).as<const T>();
   T* y = call.out().as<T>();
   reference::in_ranges(call.device(), call.out().dims.count(), reference::elements_a_shard,
-                       [&](long first, long last) {
-                         for (long i = first; i < last; ++i)
-                           y[i] = x[i] * mask(static_cast<std::uint64_t>(i));
+                       [=](long first, long last) {
+                         for (long i = first; i < last; ++i) {
+                           const std::uint64_t bits =
+                               random_of_mixed(key, static_cast<std::uint64_t>(i));
+                           y[i] = x[i] * factors[(bits >> 11) < kept];
+                         }
                        });
 }
 
