@@ -1,5 +1,6 @@
-// The CPU's memory-bound kernels against the reference, over shapes drawn by seed; the same bits for
-// any number of threads. Inputs are small whole numbers where sums are to be exact in any order.
+// The CPU's memory-bound kernels against the reference, over shapes drawn by seed; the same bits
+// for any number of threads. Inputs are small whole numbers where sums are to be exact in any
+// order.
 
 #include <catch2/catch.hpp>
 
@@ -211,7 +212,8 @@ TEMPLATE_TEST_CASE("fewer images than the batch are pooled alike", "[memory][poo
   const auto all = m.run().forward({x});
   const std::vector<T> whole(all.begin(), all.end());
   for (int n = 1; n < 5; ++n) {
-    const auto some = m.run().forward({std::vector<T>(x.begin(), x.begin() + dims.count() / 5 * n)});
+    const std::vector<T> first(x.begin(), x.begin() + dims.count() / 5 * n);
+    const auto some = m.run().forward({first});
     const std::vector<T> part(some.begin(), some.end());
     require_same_bits(part, {whole.begin(), whole.begin() + long(whole.size()) / 5 * n});
   }

@@ -9,8 +9,8 @@
 namespace slim {
 namespace cpu {
 
-/// prepare(channel, count) for each register's worth of channels, then what it returns for that part
-/// of every row: a function of the part's first element.
+/// prepare(channel, count) for each register's worth of channels, then what it returns for that
+/// part of every row: a function of the part's first element.
 template <class T, class Prepare>
 void for_each_row_vec(const kernel_call& call, const shape& dims, Prepare prepare) {
   const int c = dims.back();
@@ -144,7 +144,8 @@ void batch_norm_shift(const kernel_call& call) {
     return at < 0 ? nullptr : call.in(at).as<const T>();
   };
   const T *mean = call.in(0).as<const T>(), *scale = call.in(1).as<const T>();
-  const T *beta = optional(op::batch_norm_parts::beta), *bias = optional(op::batch_norm_parts::bias);
+  const T* beta = optional(op::batch_norm_parts::beta);
+  const T* bias = optional(op::batch_norm_parts::bias);
   for (int i = 0; i < call.out().dims[0]; ++i) {
     const double from = bias == nullptr ? 0.0 : double(bias[i]);
     const double moved = (from - double(mean[i])) * double(scale[i]);

@@ -22,8 +22,8 @@ struct row_range {
 constexpr row_range shard_of(long rows, int shard) {
   return {rows * shard / norm_shards, rows * (shard + 1) / norm_shards};
 }
-/// Rows whose elements stay in the first cache or, where that is too few to be worth joining, in the
-/// second.
+/// Rows whose elements stay in the first cache or, where that is too few to be worth joining, in
+/// the second.
 constexpr long rows_a_block(long c) { return std::max(8192 / c, 32L); }
 
 /// What a shard knows: two numbers a channel in double, and two in T for the block at hand.
@@ -48,8 +48,8 @@ struct channel_workspace {
 /// Rows that share one look at what is known of their channels.
 inline constexpr int rows_at_once = 4;
 
-/// f(integral_constant of rows, first element, channel, count) for each register's worth of channels
-/// of every few rows, first to last.
+/// f(integral_constant of rows, first element, channel, count) for each register's worth of
+/// channels of every few rows, first to last.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_each_rows_vec(int c, row_range range, F f) {
   long r = range.first;
@@ -63,8 +63,8 @@ template <class T, class F>
     });
 }
 
-/// How far ahead of use elements are fetched: whole groups of rows, and a page or more. Machines do it
-/// by themselves only for rows one after another.
+/// How far ahead of use elements are fetched: whole groups of rows, and a page or more. Machines do
+/// it by themselves only for rows one after another.
 constexpr long elements_ahead(int c) {
   const long group = long{rows_at_once} * c;
   return (1023 / group + 1) * group;

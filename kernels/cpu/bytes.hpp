@@ -1,5 +1,5 @@
-// Bytes beside registers of numbers: one a channel, such as which element of a window won. Compilers
-// take generic conversions of vectors apart, element by element, hence the machine's own.
+// Bytes beside registers of numbers: one a channel, such as which element of a window won.
+// Compilers take generic conversions of vectors apart, element by element, hence the machine's own.
 #pragma once
 
 #include <cstdint>

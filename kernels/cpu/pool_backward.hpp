@@ -1,5 +1,5 @@
-// Gradients of pooling: every element of the input gathers from the windows that hold it, so that it
-// is written once, whoever computes its neighbours.
+// Gradients of pooling: every element of the input gathers from the windows that hold it, so that
+// it is written once, whoever computes its neighbours.
 #pragma once
 
 #include "contraction.hpp"
@@ -29,8 +29,8 @@ void for_each_input_pixel(const kernel_call& call, const shape& dx, F f) {
   });
 }
 
-/// What dx is made of besides the windows' gradients: the running gradient it adds to (or null), and
-/// the output of the activation A that the pooling read (without one it is not looked at).
+/// What dx is made of besides the windows' gradients: the running gradient it adds to (or null),
+/// and the output of the activation A that the pooling read (without one it is not looked at).
 template <class A, class T>
 struct pool_gradient {
   const T *running, *saved;
@@ -44,8 +44,8 @@ struct pool_gradient {
   }
 };
 
-/// (winners, dy[, s][, running]) -> dx: the sum of the gradients of the windows that an element won,
-/// plus the running gradient, times the derivative of the activation whose output is s.
+/// (winners, dy[, s][, running]) -> dx: the sum of the gradients of the windows that an element
+/// won, plus the running gradient, times the derivative of the activation whose output is s.
 template <class A, class T>
 void max_pool_backward(const kernel_call& call) {
   constexpr int fixed = std::is_same_v<A, no_activation> ? 2 : 3;

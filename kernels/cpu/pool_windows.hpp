@@ -1,5 +1,5 @@
-// The windows of a pooling layer, seen from the output (what is inside the image) and from the input
-// (which windows hold an element).
+// The windows of a pooling layer, seen from the output (what is inside the image) and from the
+// input (which windows hold an element).
 #pragma once
 
 #include <numeric>
@@ -30,8 +30,9 @@ constexpr window_range columns_inside(const window& w, int out, int in_w) {
   return inside(out, w.stride_w, w.pad_left, w.kernel_w, w.rate_w, in_w);
 }
 
-/// The windows of one axis that hold an element of the input: `count` of them from number `first` on,
-/// `step` apart. The element is number `element` of the first one, `element_step` less of the next.
+/// The windows of one axis that hold an element of the input: `count` of them from number `first`
+/// on, `step` apart. The element is number `element` of the first one, `element_step` less of the
+/// next.
 struct holding_windows {
   int first = 0, count = 0, step = 1, element = 0, element_step = 0;
 };

@@ -36,8 +36,8 @@ struct max_pool_search_backward {
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
-/// (winners, dy[, running]) -> dx of shape a.dims: each window's gradient goes to its winner; plus the
-/// running gradient, into its memory.
+/// (winners, dy[, running]) -> dx of shape a.dims: each window's gradient goes to its winner; plus
+/// the running gradient, into its memory.
 struct max_pool_backward {
   static constexpr std::string_view name = "max_pool_backward";
   static constexpr int in_place = 2;
@@ -62,7 +62,8 @@ struct max_pool_backward {
   }
 };
 
-/// (winners, dy, s[, running]) -> the same times the derivative of the activation whose output is s.
+/// (winners, dy, s[, running]) -> the same times the derivative of the activation whose output is
+/// s.
 template <class A>
 struct max_pool_backward_activation {
   static constexpr std::string_view name = "max_pool_backward+activation";
@@ -84,8 +85,8 @@ struct max_pool_activation_backward {
   static constexpr void infer(inference& s) { s.out(s.node.a.dims, s.batched(0)); }
 };
 
-/// Gives a node that pools one more output: the number of each window's winner in row-major order, a
-/// byte.
+/// Gives a node that pools one more output: the number of each window's winner in row-major order,
+/// a byte.
 template <class B>
 constexpr int save_winners(B& b, gradient_of& g) {
   value_row winners = b.g.values[g.out()];
