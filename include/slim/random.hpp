@@ -14,9 +14,13 @@ constexpr std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
+/// The key of element `index` of the stream whose key is `mixed` already; for many elements.
+constexpr std::uint64_t random_of_mixed(std::uint64_t mixed, std::uint64_t index) {
+  return mix(mixed + (index + 1) * 0x9E3779B97F4A7C15ULL);
+}
 /// The key of element `index` of the stream `key`.
 constexpr std::uint64_t random_at(std::uint64_t key, std::uint64_t index) {
-  return mix(mix(key) + (index + 1) * 0x9E3779B97F4A7C15ULL);
+  return random_of_mixed(mix(key), index);
 }
 
 /// Uniform in [0, 1) from 53 of 64 random bits.

@@ -1,112 +1,28 @@
-// Batch normalisation on the CPU: one pass over memory for the statistics, one to normalise. Rows are
-// summed in blocks that stay in the cache, and the blocks' statistics joined in double (Chan, Golub
-// and LeVeque, The American Statistician, 1983). Shards are fixed, so bits do not depend on threads.
+// Batch normalisation on the CPU: one pass over memory for the statistics, one to normalise.
 #pragma once
 
 #include "../eigen/batch_norm.hpp"
+#include "batch_norm_sums.hpp"
 #include "contraction.hpp"
 #include "elementwise.hpp"
 
 namespace slim {
 namespace cpu {
 
-inline constexpr int norm_shards = 16;
-
-/// Rows [first, last) of one of the fixed shards.
-struct row_range {
-  long first, last;
-};
-constexpr row_range shard_of(long rows, int shard) {
-  return {rows * shard / norm_shards, rows * (shard + 1) / norm_shards};
-}
-/// Rows whose elements stay in the first caches.
-constexpr long rows_a_block(long c) { return c > 8192 ? 1 : 8192 / c; }
-
-/// What a shard knows: two numbers a channel in double, and two in T for the block at hand.
-template <class T>
-struct channel_workspace {
-  static constexpr std::size_t elements(int c) {
-    const std::size_t doubles = round_up_size(std::size_t(2 * c) * sizeof(double), 64);
-    const std::size_t blocks = round_up_size(std::size_t(2 * c) * sizeof(T), 64);
-    return norm_shards * (doubles + blocks) / sizeof(T);
-  }
-  channel_workspace(const kernel_call& call, int c, int shard) {
-    std::byte* at = call.workspace<std::byte>() +
-                    std::size_t(shard) * (elements(c) / norm_shards * sizeof(T));
-    first = reinterpret_cast<double*>(at), second = first + c;
-    block_first = reinterpret_cast<T*>(at + round_up_size(std::size_t(2 * c) * sizeof(double), 64));
-    block_second = block_first + c;
-  }
-  double *first, *second;
-  T *block_first, *block_second;
-};
-
-/// The mean and the sum of squared distances from it of each channel, over a range of rows.
-template <class T>
-void range_statistics(const T* x, int c, row_range range, const channel_workspace<T>& w) {
-  std::fill_n(w.first, 2 * c, 0.0);
-  const long step = rows_a_block(c);
-  for (long first = range.first; first < range.last; first += step) {
-    const long last = std::min(first + step, range.last);
-    const T share = T(1) / T(last - first);
-    std::fill_n(w.block_first, 2 * c, T(0));
-    for (long r = first; r < last; ++r)
-      for_each_vec<T>(c, [&](int i, int n) {
-        store_some(load_some(w.block_first + i, n) + load_some(x + r * c + i, n),
-                   w.block_first + i, n);
-      });
-    for (int i = 0; i < c; ++i) w.block_first[i] *= share;
-    for (long r = first; r < last; ++r)
-      for_each_vec<T>(c, [&](int i, int n) {
-        const vec<T> apart = load_some(x + r * c + i, n) - load_some(w.block_first + i, n);
-        store_some(multiply_add(apart, apart, load_some(w.block_second + i, n)),
-                   w.block_second + i, n);
-      });
-    const double before = double(first - range.first), count = double(last - first);
-    for (int i = 0; i < c; ++i) {
-      const double apart = double(w.block_first[i]) - w.first[i];
-      w.first[i] += apart * count / (before + count);
-      w.second[i] += double(w.block_second[i]) + apart * apart * before * count / (before + count);
-    }
-  }
-}
-
-/// The mean and the biased variance of each channel of x [rows, c].
-template <class T>
-void batch_statistics(const kernel_call& call, T* mean, T* variance) {
-  const tensor x = call.in(0);
-  const int c = x.dims.back();
-  const long rows = x.dims.leading();
-  call.device().parallel(norm_shards, [&](int shard, int) {
-    range_statistics(x.as<const T>(), c, shard_of(rows, shard),
-                     channel_workspace<T>(call, c, shard));
-  });
-  for (int i = 0; i < c; ++i) {
-    double joined = 0, squares = 0, before = 0;
-    for (int shard = 0; shard < norm_shards; ++shard) {
-      const channel_workspace<T> w(call, c, shard);
-      const row_range range = shard_of(rows, shard);
-      const double count = double(range.last - range.first);
-      if (count == 0) continue;
-      const double apart = w.first[i] - joined;
-      joined += apart * count / (before + count);
-      squares += w.second[i] + apart * apart * before * count / (before + count);
-      before += count;
-    }
-    mean[i] = static_cast<T>(joined);
-    variance[i] = static_cast<T>(squares / double(rows));
-  }
-}
-
-/// f(pointers to a register's worth of a row, channel, count) for all rows.
-template <class T, class F>
-void for_each_row_vec(const kernel_call& call, const shape& dims, F f) {
+/// prepare(channel, count) for each register's worth of channels, then what it returns for that
+/// part of every row: a function of the part's first element.
+template <class T, class Prepare>
+void for_each_row_vec(const kernel_call& call, const shape& dims, Prepare prepare) {
   const int c = dims.back();
-  reference::in_ranges(call.device(), dims.leading(), reference::elements_a_shard / c + 1,
-                       [&](long first, long last) {
-                         for (long at = first * c; at < last * c; at += c)
-                           for_each_vec<T>(c, [&](int i, int n) { f(at + i, i, n); });
-                       });
+  reference::in_ranges(
+      call.device(), dims.leading(), reference::elements_a_shard / c + 1,
+      [&](long first, long last) {
+        for_each_rows_vec<T>(c, {first, last}, [=](auto rows, long at, int i, int n)
+                                                   __attribute__((always_inline)) {
+          const auto each = prepare(i, n);
+          unroll<rows>([&](auto k) { each(at + long{k} * c); });
+        });
+      });
 }
 
 /// gamma / sqrt(variance + epsilon); gamma is the optional input behind `fixed` others.
@@ -136,11 +52,15 @@ void normalize(const kernel_call& call, const T* mean, const T* variance) {
   const T* beta = at < 0 ? nullptr : call.in(at).as<const T>();
   const T* from = x.as<const T>();
   T* to = call.out().as<T>();
-  for_each_row_vec<T>(call, x.dims, [&](long i, int channel, int n) {
-    const vec<T> apart = load_some(from + i, n) - load_some(mean + channel, n);
+  const long ahead = elements_ahead(c);
+  for_each_row_vec<T>(call, x.dims, [=](int channel, int n) __attribute__((always_inline)) {
+    const vec<T> middle = load_some(mean + channel, n), factor = load_some(scale + channel, n);
     const vec<T> shift = beta == nullptr ? vec<T>::zero() : load_some(beta + channel, n);
-    store_some(activate<functor<A>, T>(multiply_add(apart, load_some(scale + channel, n), shift)),
-               to + i, n);
+    return [=](long i) __attribute__((always_inline)) {
+      const vec<T> apart = load_and_fetch(from + i, n, ahead) - middle;
+      const vec<T> y = activate<functor<A>, T>(multiply_add(apart, factor, shift));
+      store_and_fetch(y, to + i, n, ahead);
+    };
   });
 }
 
@@ -155,48 +75,6 @@ void batch_norm_inference(const kernel_call& call) {
   normalize<no_activation, T>(call, call.in(1).as<const T>(), call.in(2).as<const T>());
 }
 
-/// sum(dy) and sum(dy * (x - mean)) of each channel, over a range of rows.
-template <class T>
-void range_gradients(const kernel_call& call, int c, row_range range,
-                     const channel_workspace<T>& w) {
-  const T *x = call.in(0).as<const T>(), *dy = call.in(1).as<const T>();
-  const T* mean = call.in(2).as<const T>();
-  std::fill_n(w.first, 2 * c, 0.0);
-  const long step = rows_a_block(c);
-  for (long first = range.first; first < range.last; first += step) {
-    std::fill_n(w.block_first, 2 * c, T(0));
-    for (long r = first; r < std::min(first + step, range.last); ++r)
-      for_each_vec<T>(c, [&](int i, int n) {
-        const vec<T> slope = load_some(dy + r * c + i, n);
-        const vec<T> apart = load_some(x + r * c + i, n) - load_some(mean + i, n);
-        store_some(load_some(w.block_first + i, n) + slope, w.block_first + i, n);
-        store_some(multiply_add(slope, apart, load_some(w.block_second + i, n)),
-                   w.block_second + i, n);
-      });
-    for (int i = 0; i < 2 * c; ++i) w.first[i] += double(w.block_first[i]);
-  }
-}
-
-/// Writes dgamma and dbeta.
-template <class T>
-void parameter_gradients(const kernel_call& call, T* dgamma, T* dbeta) {
-  const int c = call.in(0).dims.back();
-  const long rows = call.in(0).dims.leading();
-  const T* variance = call.in(3).as<const T>();
-  call.device().parallel(norm_shards, [&](int shard, int) {
-    range_gradients(call, c, shard_of(rows, shard), channel_workspace<T>(call, c, shard));
-  });
-  for (int i = 0; i < c; ++i) {
-    double slope = 0, along = 0;
-    for (int shard = 0; shard < norm_shards; ++shard) {
-      const channel_workspace<T> w(call, c, shard);
-      slope += w.first[i], along += w.second[i];
-    }
-    dbeta[i] = static_cast<T>(slope);
-    dgamma[i] = static_cast<T>(along / std::sqrt(double(variance[i]) + call.a().number));
-  }
-}
-
 /// dx = scale * (dy - mean(dy) - normalized x * mean(dy * normalized x)), or scale * dy where the
 /// statistics are constants.
 template <bool ThroughStatistics, class T>
@@ -209,9 +87,13 @@ void batch_norm_backward(const kernel_call& call) {
   const T *from = x.as<const T>(), *dy = call.in(1).as<const T>(), *mean = call.in(2).as<const T>();
   T* scale = scale_of(call, call.in(3).as<const T>(), 4, c);
   T* to = call.out().as<T>();
+  const long ahead = elements_ahead(c);
   if constexpr (!ThroughStatistics) {
-    for_each_row_vec<T>(call, x.dims, [&](long i, int channel, int n) {
-      store_some(load_some(dy + i, n) * load_some(scale + channel, n), to + i, n);
+    for_each_row_vec<T>(call, x.dims, [=](int channel, int n) __attribute__((always_inline)) {
+      const vec<T> factor = load_some(scale + channel, n);
+      return [=](long i) __attribute__((always_inline)) {
+        store_some(load_some(dy + i, n) * factor, to + i, n);
+      };
     });
   } else {
     T *offset = scale + c, *pull = offset + c;
@@ -220,11 +102,14 @@ void batch_norm_backward(const kernel_call& call) {
       offset[i] = static_cast<T>(double(dbeta[i]) / double(rows));
       pull[i] = static_cast<T>(double(dgamma[i]) / (double(rows) * deviation));
     }
-    for_each_row_vec<T>(call, x.dims, [&](long i, int channel, int n) {
-      const vec<T> apart = load_some(from + i, n) - load_some(mean + channel, n);
-      const vec<T> slope = load_some(dy + i, n) - load_some(offset + channel, n) -
-                           apart * load_some(pull + channel, n);
-      store_some(slope * load_some(scale + channel, n), to + i, n);
+    for_each_row_vec<T>(call, x.dims, [=](int channel, int n) __attribute__((always_inline)) {
+      const vec<T> middle = load_some(mean + channel, n), factor = load_some(scale + channel, n);
+      const vec<T> less = load_some(offset + channel, n), along = load_some(pull + channel, n);
+      return [=](long i) __attribute__((always_inline)) {
+        const vec<T> apart = load_and_fetch(from + i, n, ahead) - middle;
+        const vec<T> slope = load_and_fetch(dy + i, n, ahead) - less - apart * along;
+        store_and_fetch(slope * factor, to + i, n, ahead);
+      };
     });
   }
 }
@@ -235,10 +120,13 @@ void scale_shift(const kernel_call& call) {
   const T *x = call.in(0).as<const T>(), *scale = call.in(1).as<const T>();
   const T* shift = call.in(2).as<const T>();
   T* y = call.out().as<T>();
-  for_each_row_vec<T>(call, call.out().dims, [&](long i, int channel, int n) {
-    const vec<T> scaled = multiply_add(load_some(x + i, n), load_some(scale + channel, n),
-                                       load_some(shift + channel, n));
-    store_some(activate<functor<A>, T>(scaled), y + i, n);
+  for_each_row_vec<T>(call, call.out().dims, [=](int channel, int n)
+                                                 __attribute__((always_inline)) {
+    const vec<T> factor = load_some(scale + channel, n), added = load_some(shift + channel, n);
+    return [=](long i) __attribute__((always_inline)) {
+      const vec<T> scaled = multiply_add(load_some(x + i, n), factor, added);
+      store_some(activate<functor<A>, T>(scaled), y + i, n);
+    };
   });
 }
 
@@ -256,7 +144,8 @@ void batch_norm_shift(const kernel_call& call) {
     return at < 0 ? nullptr : call.in(at).as<const T>();
   };
   const T *mean = call.in(0).as<const T>(), *scale = call.in(1).as<const T>();
-  const T *beta = optional(op::batch_norm_parts::beta), *bias = optional(op::batch_norm_parts::bias);
+  const T* beta = optional(op::batch_norm_parts::beta);
+  const T* bias = optional(op::batch_norm_parts::bias);
   for (int i = 0; i < call.out().dims[0]; ++i) {
     const double from = bias == nullptr ? 0.0 : double(bias[i]);
     const double moved = (from - double(mean[i])) * double(scale[i]);
@@ -271,9 +160,11 @@ void scale_columns(const kernel_call& call) {
   const int c = call.in(1).dims[0];
   T* scaled = call.out().as<T>();
   for_each_row_vec<T>(call, shape{static_cast<int>(call.out().dims.count() / c), c},
-                      [&](long i, int channel, int n) {
-                        store_some(load_some(w + i, n) * load_some(scale + channel, n),
-                                   scaled + i, n);
+                      [=](int channel, int n) __attribute__((always_inline)) {
+                        const vec<T> factor = load_some(scale + channel, n);
+                        return [=](long i) __attribute__((always_inline)) {
+                          store_some(load_some(w + i, n) * factor, scaled + i, n);
+                        };
                       });
 }
 
@@ -283,13 +174,6 @@ void update_moving_average(const kernel_call& call) {
   const T* batch = call.in(1).as<const T>();
   T* moving = call.out().as<T>();
   for (int i = 0; i < call.out().dims[0]; ++i) moving[i] = average(moving[i], batch[i]);
-}
-
-/// f(a + b).
-template <class A, class T>
-void add_activation(const kernel_call& call) {
-  for_all(call, call.in(0).as<const T>(), call.in(1).as<const T>(), call.out().as<T>(),
-          [](vec<T> a, vec<T> b) { return activate<functor<A>, T>(a + b); });
 }
 
 template <class T>
@@ -364,12 +248,6 @@ template <class T>
 struct kernel_of<op::update_moving_average, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return {"channels", &cpu::update_moving_average<T>, 0};
-  }
-};
-template <class A, class T>
-struct kernel_of<op::fused_add<A>, T, backend::cpu> {
-  static constexpr kernel_choice choose(const graph&, const node_row&) {
-    return {"one pass", &cpu::add_activation<A, T>, 0};
   }
 };
 

@@ -81,6 +81,13 @@ void activation_backward(const kernel_call& call) {
           [](vec<T> dy, vec<T> saved) { return activate_backward<functor<A>, T>(dy, saved); });
 }
 
+/// f(a + b).
+template <class A, class T>
+void add_activation(const kernel_call& call) {
+  for_all(call, call.in(0).as<const T>(), call.in(1).as<const T>(), call.out().as<T>(),
+          [](vec<T> a, vec<T> b) { return activate<functor<A>, T>(a + b); });
+}
+
 /// A regularizer's penalty and derivative, on registers where it can.
 template <class R, class T>
 vec<T> penalty(vec<T> w) {
@@ -168,17 +175,22 @@ void bias_add(const kernel_call& call) {
                        });
 }
 
-/// y = x * mask / keep_prob; the same of a gradient.
+/// y = x * mask / keep_prob; the same of a gradient. The mask is the reference's, without its
+/// conversions: a uniform number is below keep_prob where its 53 bits are below `kept`.
 template <class T>
 void dropout(const kernel_call& call) {
-  const auto key = random_at(call.random_key(), static_cast<std::uint64_t>(call.a().integer));
-  const reference::dropout_mask<T> mask{key, call.a().number};
+  const auto key = mix(random_at(call.random_key(), static_cast<std::uint64_t>(call.a().integer)));
+  const auto kept = static_cast<std::uint64_t>(std::ceil(call.a().number * 0x1.0p53));
+  const T factors[] = {T(0), T(1 / call.a().number)};
   const T* x = call.in(0).as<const T>();
   T* y = call.out().as<T>();
   reference::in_ranges(call.device(), call.out().dims.count(), reference::elements_a_shard,
-                       [&](long first, long last) {
-                         for (long i = first; i < last; ++i)
-                           y[i] = x[i] * mask(static_cast<std::uint64_t>(i));
+                       [=](long first, long last) {
+                         for (long i = first; i < last; ++i) {
+                           const std::uint64_t bits =
+                               random_of_mixed(key, static_cast<std::uint64_t>(i));
+                           y[i] = x[i] * factors[(bits >> 11) < kept];
+                         }
                        });
 }
 
@@ -188,6 +200,18 @@ template <class T>
 struct kernel_of<op::bias_add, T, backend::cpu> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return {"one pass", &cpu::bias_add<T>, 0};
+  }
+};
+template <class T>
+struct kernel_of<op::add, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::add_activation<no_activation, T>, 0};
+  }
+};
+template <class A, class T>
+struct kernel_of<op::fused_add<A>, T, backend::cpu> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return {"one pass", &cpu::add_activation<A, T>, 0};
   }
 };
 template <class T>

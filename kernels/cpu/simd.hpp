@@ -25,11 +25,19 @@ inline constexpr int width = Eigen::internal::packet_traits<T>::size;
 /// Vector registers of the machine this translation unit is compiled for.
 inline constexpr int vector_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 
-/// The answer of an element-wise comparison; see select.
+/// The answer of an element-wise comparison; see select. Eigen's are registers of ones and zeros,
+/// which on AVX-512 would be made of the machine's own masks, and taken apart again.
+#ifdef EIGEN_VECTORIZE_AVX512
+template <class T>
+struct mask {
+  std::conditional_t<std::is_same_v<T, float>, __mmask16, __mmask8> bits;
+};
+#else
 template <class T>
 struct mask {
   typename Eigen::internal::packet_traits<T>::type bits;
 };
+#endif
 
 /// `width` elements of type T, computed with element by element. T is float or double.
 template <class T>
@@ -94,11 +102,35 @@ struct vec {
   friend vec operator/(vec a, vec b) { return Eigen::internal::pdiv(a.value, b.value); }
   vec& operator+=(vec b) { return *this = *this + b; }
 
+#ifdef EIGEN_VECTORIZE_AVX512
+  template <int How>
+  static mask<T> compare(vec a, vec b) {
+    if constexpr (std::is_same_v<T, float>)
+      return {_mm512_cmp_ps_mask(a.value, b.value, How)};
+    else
+      return {_mm512_cmp_pd_mask(a.value, b.value, How)};
+  }
+  friend mask<T> operator<(vec a, vec b) { return compare<_CMP_LT_OQ>(a, b); }
+  friend mask<T> operator<=(vec a, vec b) { return compare<_CMP_LE_OQ>(a, b); }
+  friend mask<T> operator==(vec a, vec b) { return compare<_CMP_EQ_OQ>(a, b); }
+  /// a where the mask is set, b elsewhere.
+  friend vec select(mask<T> m, vec a, vec b) {
+    if constexpr (std::is_same_v<T, float>)
+      return packet(_mm512_mask_blend_ps(m.bits, b.value, a.value));
+    else
+      return packet(_mm512_mask_blend_pd(m.bits, b.value, a.value));
+  }
+#else
   friend mask<T> operator<(vec a, vec b) { return {Eigen::internal::pcmp_lt(a.value, b.value)}; }
   friend mask<T> operator<=(vec a, vec b) { return {Eigen::internal::pcmp_le(a.value, b.value)}; }
+  friend mask<T> operator==(vec a, vec b) { return {Eigen::internal::pcmp_eq(a.value, b.value)}; }
+  /// a where the mask is set, b elsewhere.
+  friend vec select(mask<T> m, vec a, vec b) {
+    return Eigen::internal::pselect(m.bits, a.value, b.value);
+  }
+#endif
   friend mask<T> operator>(vec a, vec b) { return b < a; }
   friend mask<T> operator>=(vec a, vec b) { return b <= a; }
-  friend mask<T> operator==(vec a, vec b) { return {Eigen::internal::pcmp_eq(a.value, b.value)}; }
 
   friend vec max(vec a, vec b) { return Eigen::internal::pmax(a.value, b.value); }
   friend vec min(vec a, vec b) { return Eigen::internal::pmin(a.value, b.value); }
@@ -107,10 +139,6 @@ struct vec {
   /// a * b + c, rounded once where the machine can.
   friend vec multiply_add(vec a, vec b, vec c) {
     return Eigen::internal::pmadd(a.value, b.value, c.value);
-  }
-  /// a where the mask is set, b elsewhere.
-  friend vec select(mask<T> m, vec a, vec b) {
-    return Eigen::internal::pselect(m.bits, a.value, b.value);
   }
 };
 

@@ -80,15 +80,45 @@ struct kernel_of<op::max_pool, T, backend::eigen> {
     const Eigen::array<index, 1> over{1};
     const long pixels = long{y.dims[1]} * y.dims[2], c = y.dims[3];
     call.device().parallel(call.n(), [&](int i, int) {
+      const auto elements =
+          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity());
       matrix(y.as<T>() + i * pixels * c, pixels, c).device(on_this_thread) =
-          windows<T>(image_of<T>(x, i), call.a().win, -std::numeric_limits<T>::infinity())
-              .maximum(over);
+          elements.maximum(over);
+      if (call.outputs() == 1) return;
+      std::uint8_t* winners = call.out(1).template as<std::uint8_t>() + i * pixels * c;
+      matrix(winners, pixels, c).device(on_this_thread) =
+          elements.argmax(1).template cast<std::uint8_t>();
     });
   }
 };
 
 template <class T>
 struct kernel_of<op::max_pool_backward, T, backend::eigen> {
+  static constexpr kernel_choice choose(const graph&, const node_row&) {
+    return reference::expression(&run);
+  }
+  static void run(const kernel_call& call) {
+    using namespace reference;
+    const tensor dy = call.in(1), dx = call.out();
+    const std::uint8_t* winners = call.in(0).as<const std::uint8_t>();
+    const long pixels = long{dy.dims[1]} * dy.dims[2], c = dy.dims[3], size = dx.dims.count();
+    call.device().parallel(call.n(), [&](int i, int) {
+      const auto winner = matrix(winners + i * pixels * c, pixels, c);
+      const auto gradient = matrix(dy.as<const T>() + i * pixels * c, pixels, c);
+      Eigen::Tensor<T, 1> running;
+      const long first = size / call.n() * i, last = first + size / call.n();
+      if (call.inputs() > 2) running = row(call.in(2).as<const T>(), first, last);
+      scatter<T>(call.a().win, dx, i, [&](int t) {
+        return (winner == static_cast<std::uint8_t>(t))
+            .select(gradient, gradient.constant(T(0)));
+      });
+      if (call.inputs() > 2) row(dx.as<T>(), first, last) += running;
+    });
+  }
+};
+
+template <class T>
+struct kernel_of<op::max_pool_search_backward, T, backend::eigen> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return reference::expression(&run);
   }

@@ -50,6 +50,8 @@ template <class A>
 struct convolution_backward_data_activation;
 template <class A>
 struct matmul_backward_data_activation;
+template <class A>
+struct max_pool_backward_activation;
 
 /// (s, dy) -> dy * f'(s), where s is the output of f (its input, for gradient_from_input).
 template <class A>
@@ -59,13 +61,15 @@ struct activation_backward {
 
   static constexpr void infer(inference& s) { s.out(s.in(1), s.batched(1)); }
 
-  /// Behind a contraction's data gradient this is an epilogue.
+  /// Behind the data gradient of a contraction or of max pooling this is an epilogue.
   template <class Target>
   static constexpr epilogue as_epilogue(std::string_view root, bool) {
     if (root == "convolution_backward_data")
       return {true, &op_info_of<convolution_backward_data_activation<A>, Target>};
     if (root == "matmul_backward_data")
       return {true, &op_info_of<matmul_backward_data_activation<A>, Target>};
+    if (root == "max_pool_backward")
+      return {true, &op_info_of<max_pool_backward_activation<A>, Target>};
     return {};
   }
 };

@@ -184,10 +184,7 @@ struct fused_convolution {
  private:
   template <class B>
   static constexpr int unpooled(B& b, gradient_of& g, int dy) {
-    value_row winners = b.g.values[g.out()];
-    winners.type = element::byte;
-    winners.differentiable = winners.fetched = false;
-    const int argmax = b.add_output(g.number, winners);
+    const int argmax = save_winners(b, g);
     attributes a;
     const shape& pooled = b.g.values[g.out()].dims;
     a.dims = {pooled[0], g.node.a.win.out_h, g.node.a.win.out_w, pooled[3]};
