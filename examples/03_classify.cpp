@@ -14,6 +14,7 @@
 
 #include <slim/checkpoint.hpp>
 #include <slim/preprocessing/vgg_preprocessing.hpp>
+#include <slim/profile.hpp>
 #include <slim/slim.hpp>
 
 namespace {
@@ -23,7 +24,8 @@ using namespace slim;
 constexpr int classes = 1000;
 
 struct options {
-  std::string image, checkpoint, labels, net = "vgg_16";
+  std::string image, checkpoint, labels, trace, net = "vgg_16";
+  bool profile = false;
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -74,6 +76,16 @@ void set_weights(Model& m, const options& o) {
   }
 }
 
+/// Where the time of a forward pass goes: a table, and a trace for ui.perfetto.dev.
+template <class Model>
+void profile(Model& m, const std::vector<float>& pixels, const options& o) {
+  const profiler p = profile_forward(m, 10, pixels);
+  std::printf("%s", p.table().c_str());
+  if (o.trace.empty()) return;
+  std::ofstream file(o.trace);
+  if (!(file << p.trace())) throw error("cannot write the trace " + o.trace);
+}
+
 template <class Net, int Size>
 void classify(const options& o) {
   const std::vector<std::string> names = read_labels(o.labels);
@@ -87,6 +99,7 @@ void classify(const options& o) {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   print_top(softmax_of(logits), names, 5);
   std::printf("%.1f ms an image (threads: %d)\n", took.count(), device.threads());
+  if (o.profile || !o.trace.empty()) profile(m, pixels, o);
 }
 
 void classify(const options& o) {
@@ -109,6 +122,8 @@ int main(int argc, char** argv) {
   app.add_option("--labels", o.labels, "a file with a name for each class, one a line");
   app.add_option("--threads", o.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024));
+  app.add_flag("--profile", o.profile, "prints where the time goes");
+  app.add_option("--trace", o.trace, "writes the profile as a trace for ui.perfetto.dev");
   app.add_option("--seed", o.seed, "of the random weights");
   app.add_option("--net", o.net, "the network, by TF-Slim's name")
       ->check(CLI::IsMember({"alexnet_v2", "overfeat", "vgg_a", "vgg_16", "vgg_19"}));

@@ -201,6 +201,9 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   std::span<const T> regularization_losses() const { return runner_.regularization_losses(); }
   cpu_device& device() { return runner_.device(); }
 
+  /// Has every step timed by a profiler (profile.hpp) that outlives its use; null: no longer.
+  void set_profiler(step_observer* profiler) { runner_.set_observer(profiler); }
+
  private:
   explicit model(cpu_device* device)
       : runner_(device, inference::program_view(), training_or_null()) {}

@@ -197,16 +197,16 @@ class runner {
   tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs,
                                T* output = nullptr, long count = 0) {
     const execution run = start(inference_, inputs, output, count);
-    if (!is_prepared_) run_steps(inference_, run, 0, inference_.first_run);
+    if (!is_prepared_) run_range(inference_, run, 0, inference_.first_run);
     is_prepared_ = true;
-    run_steps(inference_, run, inference_.first_run, inference_.steps.size());
+    run_range(inference_, run, inference_.first_run, inference_.steps.size());
     return value(inference_.output);
   }
 
   /// Runs the training program: losses and gradients. Variables stay as they are.
   T backward(std::initializer_list<input_data<T>> inputs) {
     const execution run = start(training_, inputs);
-    run_steps(training_, run, 0, training_.first_update);
+    run_range(training_, run, 0, training_.first_update);
     updates_due_ = true;
     for (int i = 0; i < training_.losses.size(); ++i)
       losses_[static_cast<std::size_t>(i)] = *value(training_.losses[i]).data;
@@ -218,7 +218,7 @@ class runner {
   /// Moves the moving averages by the statistics of the last backward; once for each.
   void run_update_ops() {
     if (!updates_due_) return;
-    run_steps(training_, execution_, training_.first_update, training_.steps.size());
+    run_range(training_, execution_, training_.first_update, training_.steps.size());
     updates_due_ = false;
     variables_changed();
   }
@@ -229,6 +229,9 @@ class runner {
 
   /// The seed of dropout and the step it is drawn for.
   void set_random(std::uint64_t seed, std::uint64_t step) { random_key_ = random_at(seed, step); }
+
+  /// Lets `observer` run the steps from now on; null: they run alone.
+  void set_observer(step_observer* observer) { observer_ = observer; }
 
   /// A value of the program that ran last.
   tensor_view<const T> value(int v) const {
@@ -252,6 +255,12 @@ class runner {
   }
 
  private:
+  void run_range(const program& p, const execution& e, int first, int last) {
+    if (observer_ == nullptr)
+      run_steps(p, e, first, last);
+    else
+      observer_->run(p, e, first, last);
+  }
   std::string path_of(int scope) const {
     message path;
     write_scope_path(inference_.scopes, scope, path);
@@ -373,6 +382,7 @@ class runner {
   bool updates_due_ = false;  // a backward pass has left statistics
   T total_loss_ = 0;
   std::uint64_t random_key_ = 0;
+  step_observer* observer_ = nullptr;
   const program* last_ = &inference_;
   execution execution_{};
 };

@@ -223,4 +223,10 @@ inline void run_steps(const program& p, const execution& e, int first, int last)
   for (int i = first; i < last; ++i) p.steps[i].run(kernel_call(p, p.steps[i], e));
 }
 
+/// Runs steps in place of run_steps and takes note of them: a profiler.
+struct step_observer {
+  virtual ~step_observer() = default;
+  virtual void run(const program& p, const execution& e, int first, int last) = 0;
+};
+
 }  // namespace slim
