@@ -2,6 +2,7 @@
 
 // Aligned, zero-filled memory for arenas and scratch space.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +11,7 @@
 
 #ifdef __linux__
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace slim {
@@ -46,6 +48,19 @@ class aligned_buffer {
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
+
+  /// Gives the whole pages inside bytes [first, last) back to the system; what lay there reads as
+  /// zero from now on. Buffers too small to have pages of their own stay as they are.
+  void drop(std::size_t first, std::size_t last) {
+#ifdef __linux__
+    if (reserved_ == 0) return;
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    first = round_up(first, page), last = std::min(last, size_) / page * page;
+    if (first < last) madvise(data_ + first, last - first, MADV_DONTNEED);
+#else
+    static_cast<void>(first), static_cast<void>(last);
+#endif
+  }
 
  private:
   static constexpr std::size_t round_up(std::size_t n, std::size_t unit) {

@@ -14,10 +14,12 @@
 #pragma once
 
 #include "compile.hpp"
+#include "forward.hpp"
 #include "kernels/cpu/all.hpp"
 #include "network.hpp"
 #include "optimizers.hpp"
 #include "runner.hpp"
+#include "session.hpp"
 
 namespace slim {
 
@@ -61,28 +63,31 @@ using target_of =
 
 }  // namespace detail
 
-/// Net on its parts: inputs, labels, losses, fetch<...>, scalar<T>, backend::eigen. One thread at a
-/// time may use a model.
+/// Net on its parts: inputs, labels, losses, fetch<...>, scalar<T>, convolution<exact>,
+/// backend::eigen. One thread at a time may use a model; many may run its sessions (session.hpp).
 template <class Net, class... Part>
-class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
+class model
+    : public detail::forward_passes<network_facts<detail::target_of<Part...>, Net, Part...>,
+                                    runner<typename detail::target_of<Part...>::scalar>,
+                                    typename detail::target_of<Part...>::scalar> {
   using target_type = detail::target_of<Part...>;
   static_assert(std::is_same_v<typename detail::settings<Part...>::scalar,
                                typename target_type::scalar>,
                 "a model computes in float or double");
-  using facts = network_facts<target_type, Net, Part...>;
+  using T = typename target_type::scalar;
 
  public:
+  using facts = network_facts<target_type, Net, Part...>;
   using lowering = typename facts::lowering;
 
  private:
+  using base = detail::forward_passes<facts, runner<T>, T>;
+  using base::runner_;
   static_assert(detail::said(lowering::explanation));  // a wrong network is refused here, once
-  using T = typename target_type::scalar;
   using inference = detail::compiled<target_type, lowering, false>;
   using training = detail::compiled<target_type, lowering, true>;
 
  public:
-  using element_type = T;
-
   /// Whether there is a loss to differentiate.
   static constexpr bool trains = lowering::refused || facts::lowered().losses.size() > 0;
 
@@ -92,6 +97,13 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   static constexpr long training_bytes() { return training::program_view().memory.bytes; }
   static constexpr program inference_program() { return inference::program_view(); }
   static constexpr program training_program() { return training::program_view(); }
+
+  /// Bytes a frozen model has in use, with its arena at full batch: while it runs, and at most on
+  /// the way there from the moment its variables were set.
+  static constexpr frozen_memory frozen_bytes() {
+    constexpr program p = inference::program_view();
+    return freeze_plan(p).memory();
+  }
 
   // Both are templates so that what the passes refuse is refused before their bodies: one error
   // without the calls that led there.
@@ -108,16 +120,6 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   /// Sets every variable by its initializer; equal seeds give equal values.
   void initialize(std::uint64_t seed = 1) { runner_.initialize(seed); }
 
-  /// The output for n <= batch examples; n follows from the size of the inputs, which are given in
-  /// the order of the model's parts (labels may be left out). The view holds until the next call.
-  /// Throws input_error, with nothing changed, if an input does not fit.
-  template <class... Input>
-  tensor_view<const T> forward(const Input&... inputs) {
-    static_assert(!(detail::column_major<Input> || ...),
-                  "an input must be row-major: use Eigen::RowMajor maps");
-    return runner_.forward({input_data<T>(inputs)...});
-  }
-
   /// The total loss of n examples and its gradients. Throws as forward does.
   template <class... Input>
   T backward(const Input&... inputs) {
@@ -125,20 +127,6 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     static_assert(!(detail::column_major<Input> || ...),
                   "an input must be row-major: use Eigen::RowMajor maps");
     return runner_.backward({input_data<T>(inputs)...});
-  }
-
-  /// The output of n examples, written to memory of the caller's without a copy: a span, vector or
-  /// row-major map of exactly its elements. A fetched value that shares the output's memory stays
-  /// readable as long as that memory is there.
-  template <class Output, class... Input>
-    requires detail::elements_of<Output, T>
-  void forward_into(Output&& output, const Input&... inputs) {
-    static_assert(!detail::column_major<std::remove_cvref_t<Output>>,
-                  "the memory of an output must be row-major");
-    static_assert(!(detail::column_major<Input> || ...),
-                  "an input must be row-major: use Eigen::RowMajor maps");
-    T* const data = output.data();
-    runner_.forward({input_data<T>(inputs)...}, data, static_cast<long>(output.size()));
   }
 
   /// Moves the moving averages of batch norm by the statistics of the last backward: TF-Slim's
@@ -157,6 +145,16 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   /// The seed of dropout and the step its masks are drawn for.
   void set_random(std::uint64_t seed, std::uint64_t step) { runner_.set_random(seed, step); }
 
+  /// Gives back the memory of all that inference does not read: gradients, optimizers' slots, and
+  /// variables whose values only what is prepared from them stands for. From then on forward and
+  /// sessions alone work, with the same bits; what would change variables, train, or read one that
+  /// was dropped throws frozen_error. On Linux; elsewhere the memory stays.
+  void freeze() { runner_.freeze(); }
+  bool is_frozen() const { return runner_.is_frozen(); }
+
+  /// What sessions are made of.
+  runner<T>& shared_runner() { return runner_; }
+
   /// A variable and its gradient, by full name. A variable may be written through its view until
   /// the next forward, backward or update; then it must be asked for anew.
   template <text Name>
@@ -169,6 +167,12 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     return runner_.gradient(detail::required_variable<lowering, Name>());
   }
   tensor_view<T> variable(int i) { return runner_.variable(i); }
+  /// To be read alone: sessions stay up to date, and a frozen model has those it did not drop.
+  template <text Name>
+  tensor_view<const T> variable() const {
+    return runner_.variable(detail::required_variable<lowering, Name>());
+  }
+  tensor_view<const T> variable(int i) const { return runner_.variable(i); }
   tensor_view<T> gradient(int i) { return runner_.gradient(i); }
   std::string variable_name(int i) const { return runner_.name_of(i); }
   bool trainable(int i) const { return (collections(i) & trainable_variables) != 0; }
@@ -180,33 +184,13 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
   long global_step() const { return global_step_; }
   void set_global_step(long step) { global_step_ = step; }
 
-  /// What the last forward or backward wrote at a fetched end point.
-  template <text Name>
-  tensor_view<const T> fetched() const {
-    constexpr int value = detail::required_end_point<lowering, Name>();
-    static_assert(facts::lowered().values[value].fetched,
-                  "fetched: name the end point in fetch<...> among the model's parts");
-    return runner_.value(value);
-  }
-
-  /// TF-Slim's end_points of the last forward or backward, by full name in the network's order: the
-  /// layers with outputs_collections that are fetched (fetch_all: every one).
-  std::vector<named_tensor<const T>> end_points() const { return runner_.end_points(); }
-
-  /// The output of the last forward or backward.
-  tensor_view<const T> output() const { return runner_.output(); }
-
   T total_loss() const { return runner_.total_loss(); }
   std::span<const T> losses() const { return runner_.losses(); }
   std::span<const T> regularization_losses() const { return runner_.regularization_losses(); }
-  cpu_device& device() { return runner_.device(); }
-
-  /// Has every step timed by a profiler (profile.hpp) that outlives its use; null: no longer.
-  void set_profiler(step_observer* profiler) { runner_.set_observer(profiler); }
 
  private:
   explicit model(cpu_device* device)
-      : runner_(device, inference::program_view(), training_or_null()) {}
+      : base(std::in_place, device, inference::program_view(), training_or_null()) {}
 
   static const program* training_or_null() {
     if constexpr (trains) {
@@ -217,7 +201,6 @@ class model : public network_facts<detail::target_of<Part...>, Net, Part...> {
     }
   }
 
-  runner<T> runner_;
   long global_step_ = 0;
 };
 

@@ -87,6 +87,23 @@ struct fetch_all {
   }
 };
 
+/// How convolutions may be computed: by the fastest kernel, or by their definition alone.
+enum class precision { fast, exact };
+inline constexpr precision exact = precision::exact;
+
+/// A part of a model: convolution<exact> keeps direct convolution everywhere. Winograd's transforms,
+/// which round otherwise and save multiplications, are then not used; float's errors are those of
+/// plain sums of products.
+template <precision P>
+struct convolution {
+  static constexpr graph_counts needs{};
+
+  template <class B>
+  static constexpr void lower(B& b) {
+    b.g.exact = P == precision::exact;
+  }
+};
+
 /// The error of a network, as the name of a type that does not exist: compilers print it.
 template <text... Message>
 struct network_error;

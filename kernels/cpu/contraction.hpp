@@ -228,10 +228,10 @@ constexpr kernel_choice choose_convolution(const graph& g, const node_row& n) {
   const bool constant = has_constant_weights(g, n);
   if ((n.a.integer & op::fused_parts::pool) != 0) {
     // The same answer whether weights may be prepared or not: fusion asks before that is known.
-    if (!is_winograd(plan_convolution<T>(s, false, false).kind)) return {};
+    if (!is_winograd(plan_convolution<T>(s, false, g.exact).kind)) return {};
     return choose_winograd<A, T>(s, plan_winograd<T>(s, constant), true);
   }
-  const convolution_plan plan = plan_convolution<T>(s, constant, false);
+  const convolution_plan plan = plan_convolution<T>(s, constant, g.exact);
   if (plan.kind == algorithm::dense)
     return choose_dense<T>(g, n, dense_of(s), s.n, &run_dense_convolution<A, T, false>,
                            &run_dense_convolution<A, T, true>);
@@ -296,7 +296,7 @@ constexpr kernel_choice choose_backward_data(const graph& g, const node_row& n) 
                      for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {
                        return dense_backward_data_workspace<T>(d.rows, d.inner, d.k);
                      }));
-  const convolution_plan plan = plan_convolution<T>(gradient_convolution(s), false, false);
+  const convolution_plan plan = plan_convolution<T>(gradient_convolution(s), false, g.exact);
   kernel_choice chosen = choice<T>("patches", &run_patches_backward_data<A, T>,
                                    for_any_batch(s, gemm_convolution_backward_data_workspace<T>));
   for_each_winograd(s, [&](algorithm kind, auto w) {
@@ -349,7 +349,7 @@ template <class T>
 constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n) {
   const convolution_shape s =
       shape_of(n.a.win, g.input_shape(n, 0), g.input_shape(n, 1).back());
-  const convolution_plan plan = plan_filter_gradient<T>(s, false);
+  const convolution_plan plan = plan_filter_gradient<T>(s, g.exact);
   if (plan.kind == algorithm::dense)
     return choice<T>("dense", &run_dense_convolution_backward_filter<T>,
                      for_any_rows(dense_of(s), s.n, [](const dense_shape& d) {

@@ -119,6 +119,7 @@ struct input_row {
   std::string_view name{};
   int value = -1;
   int index_limit = 0;  ///< integers must lie in [0, limit); 0: any
+  bool needed = false;  ///< a step of the program reads it
 };
 
 /// A range of rows with a capacity fixed beforehand.
@@ -180,6 +181,7 @@ struct graph {
   table<int> losses;         ///< values: scalars, collection "losses"
   table<int> regularizers;   ///< values: scalars, collection "regularization_losses"
   int batch = 0;
+  bool exact = false;        ///< kernels compute convolutions by their definition, untransformed
   int output = -1;           ///< value
   int total_loss = -1;       ///< value
   bool may_prepare = false;  ///< a kernel may ask for its weights in another form
@@ -219,6 +221,7 @@ struct graph_storage {
   graph_counts size{};
   int regularizer_count = 0;
   int batch = 0, output = -1, total_loss = -1;
+  bool exact = false;
   message failure{};
 
   /// The rows stored so far, with the rest of the capacity free. Only a storage that is not
@@ -238,6 +241,7 @@ struct graph_storage {
     g.losses = {self->losses, size.losses, C.losses};
     g.regularizers = {self->regularizers, regularizer_count, C.losses};
     g.batch = batch, g.output = output, g.total_loss = total_loss, g.failure = failure;
+    g.exact = exact;
     return g;
   }
 
@@ -247,6 +251,7 @@ struct graph_storage {
     size.losses = g.losses.size();
     regularizer_count = g.regularizers.size();
     batch = g.batch, output = g.output, total_loss = g.total_loss, failure = g.failure;
+    exact = g.exact;
   }
 };
 

@@ -119,6 +119,14 @@ constexpr step_row step_of(const graph& g, const node_row& n, long workspace) {
   return s;
 }
 
+constexpr void mark_needed_inputs(program& p) {
+  for (const step_row& s : p.steps)
+    for (int k = 0; k < s.inputs; ++k) {
+      const placement& place = p.tensors[p.edges[s.first_input + k]].place;
+      if (place.where == storage::input) p.inputs[place.index].needed = true;
+    }
+}
+
 /// Writes the program of a graph whose kernels are chosen and whose memory is planned into `p`.
 constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan& memory,
                             const placement* places, const long* workspaces, program& p) {
@@ -142,6 +150,7 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
   for (const auto& row : g.variables) p.variables.add(row);
   for (const auto& row : g.scopes) p.scopes.add(row);
   for (const auto& row : g.inputs) p.inputs.add(row);
+  mark_needed_inputs(p);
   for (const auto& row : g.end_points) p.end_points.add(row);
   for (int loss : g.losses) p.losses.add(loss);
   for (int loss : g.regularizers) p.regularizers.add(loss);

@@ -1,0 +1,80 @@
+// Inference of one model by many threads: its variables are shared and only read, and every caller
+// has an arena of its own.
+//
+//   model_t m;
+//   restore(m, "vgg_16.ckpt");
+//   std::jthread other([&] {
+//     session s(m);                          // one thread; session s(m, device) for more
+//     auto logits = s.forward(images);
+//   });
+#pragma once
+
+#include "forward.hpp"
+#include "runner.hpp"
+
+namespace slim {
+
+/// The passes of a session: those of another runner's inference program.
+template <class T>
+class session_runner {
+ public:
+  session_runner(runner<T>& model, cpu_device* device)
+      : model_(&model),
+        passes_(device, 1, model.inference_program(), model.inference_program().memory.bytes) {
+    refresh();
+  }
+
+  void refresh() { version_ = model_->prepare(); }
+
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
+                               long count = 0) {
+    if (model_->version() != version_)
+      throw stale_error(
+          "session: the model's variables may have changed since it was made; "
+          "refresh() takes the new ones");
+    const program& p = model_->inference_program();
+    passes_.start(p, model_->memory(), inputs, output, count);
+    passes_.run(p.first_run, p.steps.size());
+    return this->output();
+  }
+
+  cpu_device& device() { return passes_.device(); }
+  void set_observer(step_observer* observer) { passes_.set_observer(observer); }
+  tensor_view<const T> value(int v) const { return passes_.value(v); }
+  tensor_view<const T> output() const { return passes_.output(); }
+  std::vector<named_tensor<const T>> end_points() const { return passes_.end_points(); }
+
+ private:
+  runner<T>* model_;
+  passes<T> passes_;
+  std::uint64_t version_ = 0;
+};
+
+/// One caller's view of a model that outlives it: forward passes in an arena of its own, with the
+/// same bits as the model's. Sessions of one model may run at once, each on one thread at a time,
+/// and may be made and refreshed at once. Making the first prepares the model (folds batch norm,
+/// ...).
+///
+/// While sessions run, the model's variables must stay as they are. Whatever may change them - an
+/// update, restore, initialize, asking for variable(...) of a model that is not const - makes its
+/// sessions stale: forward then throws stale_error until refresh(), which must not run while
+/// another session does.
+template <class Model>
+class session : public detail::forward_passes<typename Model::facts,
+                                              session_runner<typename Model::element_type>,
+                                              typename Model::element_type> {
+  using base =
+      detail::forward_passes<typename Model::facts, session_runner<typename Model::element_type>,
+                             typename Model::element_type>;
+
+ public:
+  /// On a device of its own with one thread, the caller's.
+  explicit session(Model& m) : base(std::in_place, m.shared_runner(), nullptr) {}
+  /// On a device that outlives it and that no one else uses meanwhile.
+  session(Model& m, cpu_device& device) : base(std::in_place, m.shared_runner(), &device) {}
+
+  /// Takes the model's variables as they are now.
+  void refresh() { this->runner_.refresh(); }
+};
+
+}  // namespace slim
