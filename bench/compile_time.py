@@ -5,13 +5,14 @@
                     [--include DIR ...] [--check] [--out FILE.md]
 
 For each unit: seconds (user and system together, and wall), the peak memory of the largest process
-of the compiler, and the sizes of the object and of its code; medians of the repetitions.  Seconds
+of the compiler, and the sizes of the object and of its code; medians of the repetitions.  A unit
+whose budget has `stripped_kib` is a whole program: it is linked, too, and its size stripped counts.  Seconds
 are also given as a ratio to those of bench/compile/calibration.cpp, compiled by the same compiler
 in the same repetition, so that a budget means the same on a slow or a busy machine.  The budgets
 are in bench/compile/budgets.json; by default its units are measured with g++ and clang++ as far as
 found.  With --check there is one line a unit,
 
-    name seconds ratio/budget MiB/budget KiB/budget ok|OVER
+    name seconds ratio/budget MiB/budget KiB/budget [stripped KiB/budget] ok|OVER
 
 and the exit status is 1 if a unit is over its budget.  It is also 1, with or without --check, if a
 unit is missing or does not compile.
@@ -64,7 +65,15 @@ def code_kib(target):
     return sum(int(r[1]) for r in rows if len(r) == 3 and r[0].startswith(".text")) / 1024
 
 
-def compile_once(compiler, unit, flags):
+def stripped_kib(compiler, target):
+    """The size of the program that an object is, linked and stripped; None if it does not link."""
+    program = target.with_suffix("")
+    if subprocess.run([compiler, str(target), "-pthread", "-s", "-o", str(program)]).returncode:
+        return None
+    return program.stat().st_size / 1024
+
+
+def compile_once(compiler, unit, flags, link):
     """One compilation: its numbers, or None if it fails."""
     with tempfile.TemporaryDirectory() as work:
         target = Path(work, "unit.o")
@@ -74,19 +83,23 @@ def compile_once(compiler, unit, flags):
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             return None
-        return {"wall": time.monotonic() - start, "seconds": usage.ru_utime + usage.ru_stime,
-                "memory_mib": usage.ru_maxrss / 1024, "object_kib": target.stat().st_size / 1024,
-                "text_kib": code_kib(target)}
+        numbers = {"wall": time.monotonic() - start, "seconds": usage.ru_utime + usage.ru_stime,
+                   "memory_mib": usage.ru_maxrss / 1024,
+                   "object_kib": target.stat().st_size / 1024, "text_kib": code_kib(target)}
+        if link:
+            numbers["stripped_kib"] = stripped_kib(compiler, target)
+        return None if link and numbers["stripped_kib"] is None else numbers
 
 
-def repeat(compiler, units, flags, repetitions):
+def repeat(compiler, units, flags, repetitions, programs):
     """{name: [numbers]} of all repetitions; in each, first the calibration, then every unit."""
     runs = {name: [] for name in ["calibration", *units]}
     for _ in range(repetitions):
         for name, unit in [("calibration", CALIBRATION), *units.items()]:
             if runs[name] is None:
                 continue
-            numbers = compile_once(compiler, unit, flags) if unit.exists() else None
+            numbers = (compile_once(compiler, unit, flags, name in programs) if unit.exists()
+                       else None)
             runs[name] = None if numbers is None else [*runs[name], numbers]
         if runs["calibration"] is None:
             sys.exit(f"{compiler} does not compile the calibration")
@@ -124,18 +137,20 @@ def check_line(name, numbers, budget):
                      pair(numbers, budget, "seconds_ratio", ".2f"),
                      pair(numbers, budget, "memory_mib", ".0f"),
                      pair(numbers, budget, "text_kib", ".0f"),
+                     *([pair(numbers, budget, "stripped_kib", ".0f")]
+                       if "stripped_kib" in budget else []),
                      "OVER" if over(numbers, budget) else "ok"))
 
 
 def table(title, results, budgets):
     """The table of one compiler in Markdown; a budget stands behind its number."""
     lines = [f"## {title}", "",
-             "| unit | seconds | ratio | wall s | memory MiB | object KiB | code KiB | |",
-             "|:--|--:|--:|--:|--:|--:|--:|:--|"]
+             "| unit | seconds | ratio | wall s | memory MiB | object KiB | code KiB | stripped KiB | |",
+             "|:--|--:|--:|--:|--:|--:|--:|--:|:--|"]
     for name, row in results.items():
         budget = budgets.get(name, {})
         if row is None:
-            lines.append(f"| {name} | missing or does not compile " + "| " * 6 + "|")
+            lines.append(f"| {name} | missing or does not compile " + "| " * 7 + "|")
             continue
         lines.append("| " + " | ".join((
             name, f"{row['seconds']:.2f}", pair(row, budget, "seconds_ratio", ".2f"),
@@ -185,9 +200,10 @@ def main():
     budgets = json.loads(BUDGETS.read_text())
     options = parse(budgets)
     units, flags = unit_paths(options.units), include_flags(options.include)
+    programs = {name for name, budget in budgets.items() if "stripped_kib" in budget}
     reports, bad = {}, False
     for compiler in options.compiler:
-        results = summary(repeat(compiler, units, flags, options.repetitions))
+        results = summary(repeat(compiler, units, flags, options.repetitions, programs))
         reports[version(compiler)] = results
         bad |= any(results[name] is None for name in units)
         if options.check:

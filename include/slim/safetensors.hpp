@@ -1,11 +1,14 @@
 // safetensors files: a header in JSON, then the tensors' bytes. Read from a file or from memory.
+//
+//   restore(m, safetensors_reader("lenet.safetensors"));
+//
 // Format: the README of huggingface/safetensors. Needs nlohmann/json, and Boost for the mapping.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/mapped_file.hpp"
-#include "checkpoint/tensor_reader.hpp"
+#include "restore.hpp"
 
 namespace slim {
 
@@ -113,7 +116,7 @@ class safetensors_archive : public tensor_archive {
     data_ = bytes.subspan(8 + header.size());
     const std::string_view text = characters(header);
     safetensors_header parsed;
-    nlohmann::json::sax_parse(text.begin(), text.end(), &parsed);
+    parse(text, parsed);
     if (!parsed.fault.empty()) fail("", parsed.fault);
 
     std::vector<std::pair<tensor_info, byte_span>> found;
@@ -132,6 +135,13 @@ class safetensors_archive : public tensor_archive {
 
  private:
   static constexpr std::uint64_t largest_header = 100'000'000;  // the format's own limit
+
+#ifdef __clang__
+  [[gnu::flatten]]  // sax_parse's binary formats are then seen to be out of reach, and left out
+#endif
+  static void parse(std::string_view text, safetensors_header& header) {
+    nlohmann::json::sax_parse(text.begin(), text.end(), &header);
+  }
 
   byte_span header_of(byte_span bytes) const {
     std::uint64_t size = 0;
