@@ -191,6 +191,24 @@ TEST_CASE("batch norm allocates nothing, when it is prepared anew neither") {
   CHECK(allocations - before == 0);
 }
 
+TEST_CASE("inputs with long names allocate nothing") {
+  using net = sequence<flatten<>, fully_connected<2, activation_fn{none}>>;
+  using model_t = model<net, named_input<"the images of this model", float, batch, 16, 16, 3>>;
+  cpu_device device(1);
+  model_t m(device);
+  m.initialize(1);
+  const auto x = images<float>(batch);
+  m.forward(x);
+  const long before = allocations;
+  m.forward(x);
+  session s(m, device);
+  s.forward(x);
+  const long with_session = allocations;
+  s.forward(x);
+  CHECK(allocations == with_session);
+  CHECK(with_session - before < 20);  // the session's own
+}
+
 TEST_CASE("no op allocates") {
   cpu_device device(2);
   ops_apart m(device);

@@ -16,6 +16,22 @@
 
 namespace slim {
 
+namespace detail {
+
+/// Takes the whole pages among these bytes, which lie in a mapping, out of memory: those of a file
+/// are read from it again when they are needed, all others are zero then.
+inline void drop_pages([[maybe_unused]] const std::byte* bytes,
+                       [[maybe_unused]] std::size_t size) {
+#ifdef __linux__
+  static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes);
+  const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + size) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#endif
+}
+
+}  // namespace detail
+
 /// Owns `size()` bytes of zero-filled memory. Small buffers are aligned to a cache line (64 bytes),
 /// buffers of 2 MiB or more to a huge page, which the system is asked to use. Move-only.
 /// The constructor throws std::bad_alloc if there is no memory left.
@@ -52,14 +68,8 @@ class aligned_buffer {
   /// Gives the whole pages inside bytes [first, last) back to the system; what lay there reads as
   /// zero from now on. Buffers too small to have pages of their own stay as they are.
   void drop(std::size_t first, std::size_t last) {
-#ifdef __linux__
-    if (reserved_ == 0) return;
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    first = round_up(first, page), last = std::min(last, size_) / page * page;
-    if (first < last) madvise(data_ + first, last - first, MADV_DONTNEED);
-#else
-    static_cast<void>(first), static_cast<void>(last);
-#endif
+    last = std::min(last, size_);
+    if (reserved_ > 0 && first < last) detail::drop_pages(data_ + first, last - first);
   }
 
  private:

@@ -99,7 +99,8 @@ class model
   static constexpr program training_program() { return training::program_view(); }
 
   /// Bytes a frozen model has in use, with its arena at full batch: while it runs, and at most on
-  /// the way there from the moment its variables were set.
+  /// the way there from the moment its variables were set. Its device's scratch memory, 2 MiB a
+  /// thread, and the program itself come on top.
   static constexpr frozen_memory frozen_bytes() {
     constexpr program p = inference::program_view();
     return freeze_plan(p).memory();

@@ -137,8 +137,11 @@ void copy_all(const std::vector<restoration<T>>& plan, cpu_device& device) {
   std::vector<copy_job<T>> jobs;
   for (const restoration<T>& r : plan)
     add_copy_jobs(*r.tensor, r.pieces, r.target.data, most, jobs);
-  device.parallel(static_cast<int>(jobs.size()),
-                  [&](int task, int) { jobs[static_cast<std::size_t>(task)].run(); });
+  device.parallel(static_cast<int>(jobs.size()), [&](int task, int) {
+    const copy_job<T>& job = jobs[static_cast<std::size_t>(task)];
+    job.run();
+    job.drop_source();
+  });
 }
 
 }  // namespace detail

@@ -111,7 +111,7 @@ inline tensor_type safetensors_type(std::string_view dtype) {
 class safetensors_archive : public tensor_archive {
  public:
   safetensors_archive(byte_span bytes, std::string file, std::shared_ptr<const void> owner)
-      : tensor_archive(std::move(file)), owner_(std::move(owner)) {
+      : tensor_archive(std::move(file)), owner_(std::move(owner)), mapped_(owner_ != nullptr) {
     const byte_span header = header_of(bytes);
     data_ = bytes.subspan(8 + header.size());
     const std::string_view text = characters(header);
@@ -127,7 +127,8 @@ class safetensors_archive : public tensor_archive {
   }
 
   std::vector<tensor_piece> pieces(const tensor_info& tensor) const override {
-    return {{entries_[index_of(tensor)], nullptr, 0, 0, tensor.dims.empty() ? 1 : tensor.dims[0]}};
+    return {{entries_[index_of(tensor)], nullptr, 0, 0, tensor.dims.empty() ? 1 : tensor.dims[0],
+             mapped_}};
   }
   std::vector<std::string> strings(const tensor_info& tensor) const override {
     fail(tensor.name, "is no tensor of strings");
@@ -182,7 +183,8 @@ class safetensors_archive : public tensor_archive {
     if (next != data_.data() + data_.size()) fail("", "there are bytes behind its last tensor");
   }
 
-  std::shared_ptr<const void> owner_;
+  std::shared_ptr<const void> owner_;  // of a mapping; null: the bytes are the caller's
+  bool mapped_;
   byte_span data_{};
   std::vector<byte_span> entries_;  // as tensors()
 };

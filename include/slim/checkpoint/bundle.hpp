@@ -119,11 +119,12 @@ class bundle_index {
 /// A bundle as an archive.
 class bundle_archive : public tensor_archive {
  public:
-  /// Each shard's bytes, and what it is called. `owner` keeps the bytes alive; it may be null.
+  /// Each shard's bytes, and what it is called. `mapping` keeps those of a mapped file alive; it is
+  /// null for bytes of the caller's.
   struct shard {
     byte_span bytes{};
     std::string file{};
-    std::shared_ptr<const void> owner{};
+    std::shared_ptr<const void> mapping{};
   };
 
   bundle_archive(bundle_index index, std::string file, std::vector<shard> shards)
@@ -205,7 +206,7 @@ class bundle_archive : public tensor_archive {
     const byte_span bytes = bytes_of(tensor.name, e);
     if (masked_crc32c(bytes) != e.crc)
       throw checkpoint_error(shards_[e.shard].file, tensor.name, "wrong checksum: damaged");
-    return {bytes, nullptr, r.axis, r.start, r.rows};
+    return {bytes, nullptr, r.axis, r.start, r.rows, shards_[e.shard].mapping != nullptr};
   }
 
   const bundle_entry& slice(const tensor_info& tensor, const tensor_slice& s) const {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "../memory.hpp"
 #include "tensor_types.hpp"
 
 namespace slim {
@@ -18,6 +19,7 @@ struct tensor_piece {
   std::shared_ptr<const void> owner{};  // of bytes that are not the file's own
   std::size_t axis = 0;
   std::int64_t start = 0, rows = 0;
+  bool mapped = false;  // the bytes are those of a mapped file
 };
 
 /// What a format knows of a file: its tensors in the order of names, and their verified bytes.
@@ -107,8 +109,13 @@ struct copy_job {
   const std::byte* from = nullptr;
   std::int64_t count = 0;
   T* to = nullptr;
+  bool mapped = false;
 
   void run() const { read_elements(type, from, count, to); }
+  /// Lets go of the pages it read, so that a file and its copy are not in memory both.
+  void drop_source() const {
+    if (mapped) drop_pages(from, static_cast<std::size_t>(count * size_of(type)));
+  }
 };
 
 /// Cuts the copying of a tensor from its pieces to `to` into jobs of at most `most` elements.
@@ -127,7 +134,7 @@ void add_copy_jobs(const tensor_info& t, const std::vector<tensor_piece>& pieces
       T* const row = to + (o * extent + p.start) * inner;
       for (std::int64_t i = 0, n = 0; i < run; i += n, from += n * size_of(t.type)) {
         n = std::min(most, run - i);
-        jobs.push_back({t.type, from, n, row + i});
+        jobs.push_back({t.type, from, n, row + i, p.mapped});
       }
     }
   }
