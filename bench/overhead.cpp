@@ -30,47 +30,76 @@ class floats {
   aligned_buffer memory_;
 };
 
-struct mlp_by_hand {
-  const float *w1, *b1, *w2, *b2, *w3, *b3;
+/// What a program calls, with everything a call needs fixed: the weights as its kernels want them,
+/// from the model they are compared with.
+struct dense_by_hand {
+  int inner, k;
+  const float *weights, *bias;
   cpu_device& device;
-  floats workspace{std::max({cpu::dense_forward_workspace<float>(1, 784, 300),
-                             cpu::dense_forward_workspace<float>(1, 300, 100),
-                             cpu::dense_forward_workspace<float>(1, 100, 10)})};
-  floats h1{300}, h2{100}, y{10};
+  floats workspace{cpu::dense_forward_workspace<float>(1, inner, k, false)}, packed{0};
+  floats y{std::size_t(k)};
 
-  const float* forward(const float* x) {
-    float* const ws = workspace.data();
-    cpu::dense_forward<relu_functor>(1, 784, 300, x, w1, b1, h1.data(), ws, device);
-    cpu::dense_forward<relu_functor>(1, 300, 100, h1.data(), w2, b2, h2.data(), ws, device);
-    cpu::dense_forward<linear>(1, 100, 10, h2.data(), w3, b3, y.data(), ws, device);
+  /// As the program does, `prepared` or from the weights as they are.
+  dense_by_hand(int inner_, int k_, const float* w, const float* b, bool prepared, cpu_device& d)
+      : inner(inner_), k(k_), weights(w), bias(b), device(d) {
+    if (!prepared) return;
+    packed = floats(cpu::gemm_packed_size<float>(k, inner));
+    const std::size_t size = std::size_t(inner) * std::size_t(k);
+    cpu::gemm_pack(k, inner, cpu::matrix_operand<float>{w, k, w + size}, packed.data(), d);
+    weights = nullptr;
+  }
+  template <class Activation>
+  float* run(const float* x) {
+    cpu::dense_forward<Activation>(1, inner, k, x, weights, packed.data(), bias,
+                                   static_cast<const float*>(nullptr), y.data(), workspace.data(),
+                                   device);
     return y.data();
   }
 };
 
-constexpr convolution_shape conv1{1, 28, 28, 1, 5, 5, 1, 1, 1, 1, 2, 2, 28, 28, 32};
-constexpr convolution_shape conv2{1, 14, 14, 32, 5, 5, 1, 1, 1, 1, 2, 2, 14, 14, 64};
+struct convolution_by_hand {
+  convolution_shape s;
+  const float* bias;
+  cpu_device& device;
+  floats packed{cpu::gemm_convolution_prepared_size<float>(s)};
+  floats y{std::size_t(s.output_pixels()) * std::size_t(s.k)};
+
+  convolution_by_hand(convolution_shape shape, const float* w, const float* b, cpu_device& d)
+      : s(shape), bias(b), device(d) {
+    cpu::gemm_convolution_prepare(s, w, static_cast<const float*>(nullptr), packed.data(), d);
+  }
+  float* run(const float* x) {
+    cpu::gemm_convolution_forward<relu_functor>(
+        s, x, static_cast<const float*>(nullptr), packed.data(), bias,
+        static_cast<const float*>(nullptr), y.data(), static_cast<float*>(nullptr), device);
+    return y.data();
+  }
+};
+
+struct mlp_by_hand {
+  dense_by_hand fc1, fc2, fc3;
+
+  const float* forward(const float* x) {
+    return fc3.run<linear>(fc2.run<relu_functor>(fc1.run<relu_functor>(x)));
+  }
+};
+
+constexpr convolution_shape first{1, 28, 28, 1, 5, 5, 1, 1, 1, 1, 2, 2, 28, 28, 32};
+constexpr convolution_shape second{1, 14, 14, 32, 5, 5, 1, 1, 1, 1, 2, 2, 14, 14, 64};
 
 struct lenet_by_hand {
-  const float *w1, *b1, *w2, *b2, *w3, *b3, *w4, *b4;
+  convolution_by_hand conv1, conv2;
+  dense_by_hand fc3, fc4;
   cpu_device& device;
-  floats workspace{std::max({cpu::gemm_convolution_forward_workspace<float>(conv1),
-                             cpu::gemm_convolution_forward_workspace<float>(conv2),
-                             cpu::dense_forward_workspace<float>(1, 3136, 1024),
-                             cpu::dense_forward_workspace<float>(1, 1024, 10)})};
-  floats c1{28 * 28 * 32}, p1{14 * 14 * 32}, c2{14 * 14 * 64}, p2{7 * 7 * 64}, h3{1024}, y{10};
+  floats p1{14 * 14 * 32}, p2{7 * 7 * 64};
   window pool1 = halving(14), pool2 = halving(7);
 
   const float* forward(const float* x) {
-    float* const ws = workspace.data();
-    cpu::gemm_convolution_forward<relu_functor>(conv1, x, w1, b1, c1.data(), ws, device);
-    cpu::max_pool_forward<float>(pool1, {c1.data(), {1, 28, 28, 32}}, {p1.data(), {1, 14, 14, 32}},
-                                 device);
-    cpu::gemm_convolution_forward<relu_functor>(conv2, p1.data(), w2, b2, c2.data(), ws, device);
-    cpu::max_pool_forward<float>(pool2, {c2.data(), {1, 14, 14, 64}}, {p2.data(), {1, 7, 7, 64}},
-                                 device);
-    cpu::dense_forward<relu_functor>(1, 3136, 1024, p2.data(), w3, b3, h3.data(), ws, device);
-    cpu::dense_forward<linear>(1, 1024, 10, h3.data(), w4, b4, y.data(), ws, device);
-    return y.data();
+    cpu::max_pool_forward<float>(pool1, {conv1.run(x), {1, 28, 28, 32}},
+                                 {p1.data(), {1, 14, 14, 32}}, device);
+    cpu::max_pool_forward<float>(pool2, {conv2.run(p1.data()), {1, 14, 14, 64}},
+                                 {p2.data(), {1, 7, 7, 64}}, device);
+    return fc4.run<linear>(fc3.run<relu_functor>(p2.data()));
   }
 
  private:
@@ -101,7 +130,8 @@ double time_of(int calls, F call) {
 /// The kernels a program runs, in order, for comparison with those that are called by hand.
 std::string kernels_of(const program& p) {
   std::string names;
-  for (const step_row& s : p.steps) names += std::string(s.kernel) + ";";
+  for (const step_row& s : p.steps)
+    if (!s.prepare) names += std::string(s.kernel) + ";";
   return names;
 }
 
@@ -129,7 +159,8 @@ double compare(const char* name, Model& m, Hand& hand, const std::vector<float>&
     if (round % 2 == 1) by_model.push_back(time_of(calls, run_model));
     ratios.push_back(by_model.back() / by_hand.back());
   }
-  const int steps = Model::inference_program().steps.size();
+  const program p = Model::inference_program();
+  const int steps = p.steps.size() - p.first_run;
   const double model = median(by_model), plain = median(by_hand), ratio = median(ratios);
   std::printf("%-6s model %8.3f us, by hand %8.3f us, ratio %.4f, %.0f ns a step\n", name, model,
               plain, ratio, (ratio - 1) * plain * 1e3 / steps);
@@ -150,11 +181,24 @@ int main(int argc, char** argv) {
   const auto of = [](const auto& net, int v) { return net.variable(v).data; };
   mlp_model m(device);
   m.initialize(1);
-  mlp_by_hand plain_mlp{of(m, 0), of(m, 1), of(m, 2), of(m, 3), of(m, 4), of(m, 5), device};
+  const auto prepares = [](const program& p, int inner) {
+    for (const step_row& s : p.steps)
+      if (s.prepare && p.tensors[p.edges[s.first_input]].dims[0] == inner) return true;
+    return false;
+  };
+  const auto dense = [&](const auto& net, const program& p, int inner, int k, int v) {
+    return dense_by_hand(inner, k, of(net, v), of(net, v + 1), prepares(p, inner), device);
+  };
+  const program mp = mlp_model::inference_program(), lp = lenet_model::inference_program();
+  mlp_by_hand plain_mlp{dense(m, mp, 784, 300, 0), dense(m, mp, 300, 100, 2),
+                        dense(m, mp, 100, 10, 4)};
   lenet_model l(device);
   l.initialize(1);
-  lenet_by_hand plain_lenet{of(l, 0), of(l, 1), of(l, 2), of(l, 3), of(l, 4),
-                            of(l, 5), of(l, 6), of(l, 7), device};
+  lenet_by_hand plain_lenet{{first, of(l, 0), of(l, 1), device},
+                            {second, of(l, 2), of(l, 3), device},
+                            dense(l, lp, 3136, 1024, 4),
+                            dense(l, lp, 1024, 10, 6),
+                            device};
   const bool check = argc > 1 && std::strcmp(argv[1], "--check") == 0;
   const auto fits = [check](auto run) {
     for (int attempt = 0; attempt < 3; ++attempt)
