@@ -101,6 +101,27 @@ class safetensors_header : public nlohmann::json_sax<nlohmann::json> {
   std::string key_{};
 };
 
+}  // namespace detail
+}  // namespace slim
+
+#if NLOHMANN_JSON_VERSION_MAJOR == 3 && NLOHMANN_JSON_VERSION_MINOR == 11
+// sax_parse picks a format at run time, and would bring 50 kB of readers for BSON, CBOR and others
+// into every program. A header is JSON; an internal of the library's, so for known versions only.
+template <class Json, class Adapter>
+class nlohmann::detail::binary_reader<Json, Adapter, slim::detail::safetensors_header> {
+ public:
+  template <class... Argument>
+  explicit binary_reader(Argument&&...) {}
+  template <class... Argument>
+  bool sax_parse(Argument&&...) {
+    return false;
+  }
+};
+#endif
+
+namespace slim {
+namespace detail {
+
 /// The type of a name in the header; unknown for those that are listed but not read.
 inline tensor_type safetensors_type(std::string_view dtype) {
   for (const tensor_type_row& row : tensor_type_rows)
@@ -116,7 +137,7 @@ class safetensors_archive : public tensor_archive {
     data_ = bytes.subspan(8 + header.size());
     const std::string_view text = characters(header);
     safetensors_header parsed;
-    parse(text, parsed);
+    nlohmann::json::sax_parse(text.begin(), text.end(), &parsed);
     if (!parsed.fault.empty()) fail("", parsed.fault);
 
     std::vector<std::pair<tensor_info, byte_span>> found;
@@ -136,13 +157,6 @@ class safetensors_archive : public tensor_archive {
 
  private:
   static constexpr std::uint64_t largest_header = 100'000'000;  // the format's own limit
-
-#ifdef __clang__
-  [[gnu::flatten]]  // sax_parse's binary formats are then seen to be out of reach, and left out
-#endif
-  static void parse(std::string_view text, safetensors_header& header) {
-    nlohmann::json::sax_parse(text.begin(), text.end(), &header);
-  }
 
   byte_span header_of(byte_span bytes) const {
     std::uint64_t size = 0;
