@@ -27,7 +27,12 @@ struct shape {
     for (int i = 0; i < rank; ++i) product *= extents[i];
     return product;
   }
-  constexpr long leading() const { return rank == 0 ? 1 : count() / back(); }
+  /// The product of all extents but the last.
+  constexpr long leading() const {
+    long product = 1;
+    for (int i = 0; i + 1 < rank; ++i) product *= extents[i];
+    return product;
+  }
   constexpr shape with(int axis, int extent) const {
     shape s = *this;
     s.extents[axis] = extent;

@@ -185,20 +185,26 @@ struct execution {
   unsigned long long random_key = 0;  ///< of this run: seed and step
 };
 
+/// Where a tensor of a program lies in a run of it.
+inline void* data_at(const program& p, const execution& e, const tensor_row& row) {
+  const placement& place = row.place;
+  const auto variable_bytes = [&] { return p.variables[place.index].offset * p.scalar_bytes; };
+  switch (place.where) {
+    case storage::buffer:
+      return place.output && e.output != nullptr ? e.output : e.arena + place.offset;
+    case storage::prepared: return e.prepared + place.offset;
+    case storage::input: return const_cast<void*>(e.inputs[place.index]);
+    case storage::variable: return static_cast<std::byte*>(e.variables) + variable_bytes();
+    case storage::gradient: return static_cast<std::byte*>(e.gradients) + variable_bytes();
+  }
+  return nullptr;
+}
+
+// Apart from data_at, so that who asks for the data alone does not pay for a copy of the shape.
 inline tensor tensor_at(const program& p, const execution& e, int value) {
   const tensor_row& row = p.tensors[value];
-  tensor t{nullptr, row.dims, row.type};
+  tensor t{data_at(p, e, row), row.dims, row.type};
   if (row.batched) t.dims.extents[0] = e.n;
-  const auto variable_bytes = [&] { return p.variables[row.place.index].offset * p.scalar_bytes; };
-  switch (row.place.where) {
-    case storage::buffer:
-      t.data = row.place.output && e.output != nullptr ? e.output : e.arena + row.place.offset;
-      break;
-    case storage::prepared: t.data = e.prepared + row.place.offset; break;
-    case storage::input: t.data = const_cast<void*>(e.inputs[row.place.index]); break;
-    case storage::variable: t.data = static_cast<std::byte*>(e.variables) + variable_bytes(); break;
-    case storage::gradient: t.data = static_cast<std::byte*>(e.gradients) + variable_bytes(); break;
-  }
   return t;
 }
 
