@@ -89,7 +89,7 @@ class passes {
   execution on(const model_memory& memory, T* output, int n) {
     return {arena_.data(),    memory.prepared, output, memory.variables,
             memory.gradients, inputs_.data(),  n,      device_,
-            random_key_};
+            random_key_,      !execution_.backwards};
   }
   std::string path_of(int scope) const {
     message path;

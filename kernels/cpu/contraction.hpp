@@ -104,7 +104,8 @@ void run_dense(const kernel_call& call, const dense_shape& d) {
   const contraction_inputs<T> in(call);
   dense_forward<functor<A>>(d.rows, d.inner, d.k, in.x, Prepared ? nullptr : in.weights,
                             Prepared ? in.weights : nullptr, in.bias, in.residual,
-                            call.out().as<T>(), call.workspace<T>(), call.device());
+                            call.out().as<T>(), call.workspace<T>(), call.device(),
+                            call.backwards());
 }
 template <class A, class T, bool Prepared>
 void run_dense_convolution(const kernel_call& call) {

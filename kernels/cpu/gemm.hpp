@@ -284,13 +284,15 @@ void gemm_pack(int n, int k, const B& b, T* packed, cpu_device& device) {
 /// c[m, n] = a[m, k] * b[k, n], b packed. finish.at(column, count) gives an object for a panel, of
 /// which `count` columns exist; its row(row, left, right) is called with the registers of each row
 /// when they are finished, and beforehand finish.prefetch(row, column, count) may ask for the
-/// memory it will write.
+/// memory it will write. `backwards` begins with the last panels.
 template <class T, class A, class Finish>
 void gemm_packed(int m, int n, int k, const A& a, const T* packed, const Finish& finish,
-                 cpu_device& device) {
+                 cpu_device& device, bool backwards = false) {
   using namespace detail;
   const gemm_plan<T> plan{m, n};
-  device.parallel(plan.row_blocks * plan.column_blocks, [&](int task, int worker) {
+  const int tasks = plan.row_blocks * plan.column_blocks;
+  device.parallel(tasks, [&](int number, int worker) {
+    const int task = backwards ? tasks - 1 - number : number;
     const int row = task / plan.column_blocks * plan.rows;
     const int column = task % plan.column_blocks * plan.columns;
     if (row >= m) return;

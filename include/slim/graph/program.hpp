@@ -183,6 +183,7 @@ struct execution {
   int n = 0;  ///< images in this run, at most the program's batch
   cpu_device* device = nullptr;
   unsigned long long random_key = 0;  ///< of this run: seed and step
+  bool backwards = false;  ///< every other run: what was read last is still in the caches
 };
 
 /// Where a tensor of a program lies in a run of it.
@@ -226,6 +227,8 @@ class kernel_call {
     return reinterpret_cast<T*>(e_.arena + step_.workspace);
   }
   unsigned long long random_key() const { return e_.random_key; }
+  /// Whether a kernel may walk its weights from their end.
+  bool backwards() const { return e_.backwards; }
 
  private:
   const program& p_;
