@@ -83,6 +83,37 @@ struct convolution_by_hand {
   }
 };
 
+/// Pooling takes its tensors from a program: this is one of a single step.
+class pool_by_hand {
+ public:
+  pool_by_hand(int out, int c, cpu_device& device) : y_(std::size_t(out) * std::size_t(out * c)) {
+    tensors_[0].dims = {1, 2 * out, 2 * out, c}, tensors_[1].dims = {1, out, out, c};
+    tensors_[0].place = {storage::input, 0};
+    tensors_[1].place.output = true;
+    step_.inputs = step_.outputs = step_.first_output = 1;
+    window& w = step_.a.win;
+    w.kernel_h = w.kernel_w = w.stride_h = w.stride_w = 2, w.out_h = w.out_w = out;
+    e_.output = y_.data(), e_.n = 1, e_.device = &device;
+  }
+  pool_by_hand(const pool_by_hand&) = delete;
+
+  float* run(const float* x) {
+    const void* input = x;
+    program p;
+    p.tensors = {tensors_, 2, 2}, p.edges = {edges_, 2, 2};
+    e_.inputs = &input;
+    cpu::max_pool_forward<false, float>(kernel_call(p, step_, e_));
+    return y_.data();
+  }
+
+ private:
+  tensor_row tensors_[2];
+  int edges_[2] = {0, 1};
+  step_row step_;
+  floats y_;
+  execution e_;
+};
+
 struct mlp_by_hand {
   dense_by_hand fc1, fc2, fc3;
 
@@ -98,22 +129,10 @@ struct lenet_by_hand {
   convolution_by_hand conv1, conv2;
   dense_by_hand fc3, fc4;
   cpu_device& device;
-  floats p1{14 * 14 * 32}, p2{7 * 7 * 64};
-  window pool1 = halving(14), pool2 = halving(7);
+  pool_by_hand pool1{14, 32, device}, pool2{7, 64, device};
 
   const float* forward(const float* x) {
-    cpu::max_pool_forward<float>(pool1, {conv1.run(x), {1, 28, 28, 32}},
-                                 {p1.data(), {1, 14, 14, 32}}, device);
-    cpu::max_pool_forward<float>(pool2, {conv2.run(p1.data()), {1, 14, 14, 64}},
-                                 {p2.data(), {1, 7, 7, 64}}, device);
-    return fc4.run<linear>(fc3.run<relu_functor>(p2.data()));
-  }
-
- private:
-  static window halving(int out) {
-    window w;
-    w.kernel_h = w.kernel_w = w.stride_h = w.stride_w = 2, w.out_h = w.out_w = out;
-    return w;
+    return fc4.run<linear>(fc3.run<relu_functor>(pool2.run(conv2.run(pool1.run(conv1.run(x))))));
   }
 };
 
