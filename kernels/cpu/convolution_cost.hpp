@@ -30,7 +30,7 @@ inline constexpr double direct_share = 0.85;   // the same in other products
 inline constexpr double gather_share = 0.8;    // the same of gathered patches
 inline constexpr double plane_cycles = 10;     // a tile's element in a register of channels
 inline constexpr double weight_cycles = 6;     // the same of transformed weights
-inline constexpr double bytes_a_cycle = 5;     // from memory, with the other cores at it, too
+inline constexpr double bytes_a_cycle = 8;     // from memory, with the other cores at it, too
 inline constexpr double not_hidden = 0.3;      // of the shorter of computing and reading weights
 
 template <class T>
