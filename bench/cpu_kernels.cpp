@@ -29,8 +29,7 @@ struct relu_function {
 class buffer {
  public:
   explicit buffer(std::size_t size) : memory_(size * sizeof(float) + 64) {
-    for (std::size_t i = 0; i < size; ++i)
-      data()[i] = float(to_uniform(random_at(3, i))) * 2 - 1;
+    for (std::size_t i = 0; i < size; ++i) data()[i] = float(to_uniform(random_at(3, i))) * 2 - 1;
   }
   float* data() { return reinterpret_cast<float*>(memory_.data()); }
 
@@ -208,8 +207,10 @@ void compare(const convolution_shape& s, int rounds, cpu_device& device, totals&
 void compare_all(const std::vector<convolution_shape>& shapes, int rounds, cpu_device& device) {
   totals sum;
   for (const convolution_shape& s : shapes) compare(s, rounds, device, sum);
-  std::printf("%d of %d choices within 5 %% of the best; all of them %.1f ms, the best %.1f ms: "
-              "%.3f\n\n", sum.right, sum.shapes, sum.chosen, sum.best, sum.chosen / sum.best);
+  std::printf(
+      "%d of %d choices within 5 %% of the best; all of them %.1f ms, the best %.1f ms: "
+      "%.3f\n\n",
+      sum.right, sum.shapes, sum.chosen, sum.best, sum.chosen / sum.best);
 }
 
 }  // namespace
@@ -217,8 +218,10 @@ void compare_all(const std::vector<convolution_shape>& shapes, int rounds, cpu_d
 int main(int argc, char** argv) {
   cpu_device device(argc > 1 ? std::atoi(argv[1]) : 2);
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 7;
-  std::printf("median milliseconds, %d threads, %d rounds in turn; * from prepared weights, > the "
-              "model's choice\n", device.threads(), rounds);
+  std::printf(
+      "median milliseconds, %d threads, %d rounds in turn; * from prepared weights, > the "
+      "model's choice\n",
+      device.threads(), rounds);
   compare_all(shapes_of_nets<1>(), rounds, device);
   compare_all(shapes_of_nets<8>(), rounds, device);
 }

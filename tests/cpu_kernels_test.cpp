@@ -311,12 +311,11 @@ void test_gemm_convolution_forward(const convolution_shape& s, const tensors<T>&
   using namespace slim::cpu;
   const auto packed = packed_weights(s, t);
   for (const T* ready : {static_cast<const T*>(nullptr), packed.data()}) {
-    const auto y =
-        run<T>(t.dy.size(), gemm_convolution_forward_workspace<T>(s, ready != nullptr),
-               [&](T* y, T* workspace, cpu_device& device) {
-                 gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), ready, bias, residual,
-                                                y, workspace, device);
-               });
+    const auto y = run<T>(t.dy.size(), gemm_convolution_forward_workspace<T>(s, ready != nullptr),
+                          [&](T* y, T* workspace, cpu_device& device) {
+                            gemm_convolution_forward<relu>(s, t.x.data(), t.w.data(), ready, bias,
+                                                           residual, y, workspace, device);
+                          });
     REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias, residual)) < tolerance<T>());
     if (!direct_supports<T>(s)) continue;
     const auto direct =
@@ -364,8 +363,8 @@ TEMPLATE_TEST_CASE("convolution by gemm", "[cpu][convolution]", float, double) {
     };
     check(run<T>(t.w.size() + s.k, gemm_convolution_backward_filter_workspace<T>(s),
                  [&](T* dw, T* workspace, cpu_device& device) {
-                   gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw,
-                                                    dw + t.w.size(), workspace, device);
+                   gemm_convolution_backward_filter(s, t.x.data(), t.dy.data(), dw, dw + t.w.size(),
+                                                    workspace, device);
                  }));
     if (!direct_filter_supports<T>(s)) continue;
     check(run<T>(t.w.size() + s.k, direct_backward_filter_workspace<T>(s),
@@ -442,8 +441,8 @@ std::vector<convolution_shape> winograd_shapes(int taps) {
       make_shape(2, 13, 11, 3 * unit, 2 * unit, taps, 1, 1, half),
       make_shape(3, 7, 8, unit, 2 * unit, taps, 1, 1, 0),
       make_shape(1, 5, 5, 2 * unit, unit, taps, 1, 1, taps - 1),
-      make_shape(1, 6, 5, 320, unit, taps, 1, 1, half),       // several blocks of channels
-      make_shape(2, 60, 70, unit, unit, taps, 1, 1, half),    // several chunks of tiles
+      make_shape(1, 6, 5, 320, unit, taps, 1, 1, half),        // several blocks of channels
+      make_shape(2, 60, 70, unit, unit, taps, 1, 1, half),     // several chunks of tiles
       make_shape(1, 130, 140, 3, unit + 1, taps, 1, 1, half),  // private tiles
       make_shape(2, 9, 10, 1, 1, taps, 1, 1, half),
       make_shape(1, 14, 14, 24, 56, taps, 1, 1, half),
@@ -469,11 +468,11 @@ template <class W, class T>
 void test_winograd_forward(const convolution_shape& s, const tensors<T>& t, const T* bias) {
   using namespace slim::cpu;
   const auto check = [&](const winograd_weights<T>& w, bool prepared, const T* residual) {
-    const auto y = run<T>(t.dy.size(), winograd_forward_workspace<W, T>(s, prepared),
-                          [&](T* y, T* workspace, cpu_device& device) {
-                            winograd_forward<W, relu>(s, t.x.data(), w, bias, residual, y,
-                                                      workspace, device);
-                          });
+    const auto y =
+        run<T>(t.dy.size(), winograd_forward_workspace<W, T>(s, prepared),
+               [&](T* y, T* workspace, cpu_device& device) {
+                 winograd_forward<W, relu>(s, t.x.data(), w, bias, residual, y, workspace, device);
+               });
     REQUIRE(error(y, plain_forward<relu>(s, t.x, t.w, bias, residual)) <
             winograd_tolerance<T>(W::size));
   };
@@ -525,12 +524,11 @@ void test_winograd_max_pool(const convolution_shape& s, const tensors<T>& t, con
     }
   std::vector<std::uint8_t> argmax(expected.size());
   for (std::uint8_t* indices : {argmax.data(), static_cast<std::uint8_t*>(nullptr)}) {
-    const auto pooled =
-        run<T>(expected.size(), winograd_forward_workspace<W, T>(s, false),
-               [&](T* pooled, T* workspace, cpu_device& device) {
-                 winograd_forward_max_pool<W, relu>(s, t.x.data(), w, bias, pooled,
-                                                    indices, workspace, device);
-               });
+    const auto pooled = run<T>(expected.size(), winograd_forward_workspace<W, T>(s, false),
+                               [&](T* pooled, T* workspace, cpu_device& device) {
+                                 winograd_forward_max_pool<W, relu>(s, t.x.data(), w, bias, pooled,
+                                                                    indices, workspace, device);
+                               });
     require_same_bits(pooled, expected);
     require_same_bits(argmax, expected_argmax);
   }
@@ -582,13 +580,14 @@ void test_winograd(const convolution_shape& s) {
 TEMPLATE_TEST_CASE("convolution by Winograd's minimal filtering", "[cpu][convolution]", float,
                    double) {
   using namespace slim::cpu;
+  constexpr bool all = std::is_same_v<TestType, float>;  // double says little more
   for (const convolution_shape& s : winograd_shapes<TestType>(3)) {
-    test_winograd<winograd<2, 3>, TestType>(s);
     test_winograd<winograd<4, 3>, TestType>(s);
-    test_winograd<winograd<6, 3>, TestType>(s);
+    if constexpr (all) test_winograd<winograd<2, 3>, TestType>(s);
+    if constexpr (all) test_winograd<winograd<6, 3>, TestType>(s);
   }
   for (const convolution_shape& s : winograd_shapes<TestType>(5)) {
-    test_winograd<winograd<2, 5>, TestType>(s);
     test_winograd<winograd<4, 5>, TestType>(s);
+    if constexpr (all) test_winograd<winograd<2, 5>, TestType>(s);
   }
 }

@@ -82,7 +82,7 @@ TEST_CASE("the small net has every kind of kernel") {
   CHECK(runs(p, "fused_convolution", "winograd F(4,3)"));
   CHECK(runs(p, "fused_convolution", "dense"));
   CHECK(runs(p, "max_pool", "one pass"));
-  CHECK(runs(p, "convolution_backward_filter", "patches"));
+  CHECK(runs(p, "convolution_backward_filter", "direct"));
   CHECK(runs(p, "convolution_backward_filter", "winograd"));
   CHECK(runs(p, "convolution_backward_filter", "dense"));
   CHECK(runs(p, "max_pool_backward+activation", "one pass"));
@@ -282,6 +282,17 @@ TEST_CASE("the same bits for any number of threads, double on the reference") {
 namespace {
 
 /// The full batch's model on n images, after it ran on garbage, against the model of batch n.
+/// |a - b| / |b|, in 2-norms: models of different batches may choose different kernels.
+double apart(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double(a[i]) - b[i], 2);
+    norm += std::pow(double(b[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
 template <int N>
 void check_part_of_a_batch() {
   cpu_device device(2);
@@ -304,11 +315,11 @@ void check_part_of_a_batch() {
   const auto output = full.forward(some);
   CHECK(output.dims == shape{N, classes});
   CHECK(finite(copied(output)));
-  CHECK(same_bits(copied(output), copied(exact.forward(some))));
+  CHECK(apart(copied(output), copied(exact.forward(some))) < 1e-5);
   const float loss = full.backward(some, some_y);
-  CHECK(loss == exact.backward(some, some_y));
+  CHECK(std::abs(loss - exact.backward(some, some_y)) < 1e-5 * std::abs(loss));
   CHECK(finite(gradients_of(full)));
-  CHECK(same_bits(gradients_of(full), gradients_of(exact)));
+  CHECK(apart(gradients_of(full), gradients_of(exact)) < 1e-4);
 }
 
 /// Dense layers only, which change their algorithm with the number of rows.
@@ -442,8 +453,8 @@ struct traffic_model : slim_test::dynamic_model<float, backend::cpu> {
 
 TEST_CASE("a fused convolution writes only what is pooled") {
   const program p = fused_model::inference_program();
-  REQUIRE(p.steps.size() == 1);
-  CHECK(p.steps[0].kernel.ends_with("+pool"));
+  REQUIRE(p.steps.size() - p.first_run == 1);
+  CHECK(p.steps[p.first_run].kernel.ends_with("+pool"));
   CHECK(placed(p, unpooled) == 0);
   CHECK(p.memory.bytes == pooled_bytes + p.memory.workspace_bytes);
   CHECK(placed(fetching_model::inference_program(), unpooled) == 1);
@@ -474,12 +485,20 @@ TEST_CASE("fusion saves traffic") {
   const auto count = [&](bool training, bool fetch) {
     return count_traffic(traffic_model(training, fetch, device).graph(), 4);
   };
+  // At inference the weights are read in the form that their kernel chose.
+  const auto prepared_bytes = [&](bool fetch) {
+    const traffic_model m(false, fetch, device);
+    long elements = 0;
+    for (const value_row& v : m.graph().values)
+      if (v.where == storage::prepared) elements += v.dims.count();
+    return 4 * elements;
+  };
   const long weights = 4 * 3 * 3 * 32 * 32, biases = 4 * 32;
   const traffic inference = count(false, false), apart = count(false, true);
   CHECK(inference.written == pooled_bytes);
-  CHECK(inference.read == unpooled_bytes + weights + biases);
+  CHECK(inference.read == unpooled_bytes + prepared_bytes(false) + biases);
   CHECK(apart.written == 3 * unpooled_bytes + pooled_bytes);
-  CHECK(apart.read == 4 * unpooled_bytes + weights + biases);
+  CHECK(apart.read == 4 * unpooled_bytes + prepared_bytes(true) + biases);
   // Forward as above, and which element won (a byte each); backward only the gradient spread over
   // the windows is written before those of x, weights and biases.
   const traffic training = count(true, false), training_apart = count(true, true);

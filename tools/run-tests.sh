@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
-# --full adds what takes longer than continuous integration allows: clang's large tests, the
-# sanitizers over all of them, and all networks beside the real TF-Slim.
+# --full adds what takes longer than continuous integration allows: clang's unit and large tests,
+# the sanitizers over all of them, every benchmark, and all networks beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -37,8 +37,15 @@ suite() {  # folder, meson test arguments, environment..., -- meson options...
   run_tests "$folder" "$arguments"
 }
 
+benchmarks() {  # folder: the programs under bench/ that are not built by default
+  ninja -C "$1" -t targets all | sed -nE 's/^(bench\/[a-z0-9_]+): cpp_LINKER$/\1/p'
+}
+
 build_all() {  # folder: benchmarks and all, without warnings
-  ninja -C "$1" -j 2 >"$1.log" 2>&1
+  local targets=""
+  if $full; then targets=$(benchmarks "$1"); fi
+  # shellcheck disable=SC2086
+  ninja -C "$1" -j 2 all $targets >"$1.log" 2>&1
   local built=$?
   count "building $1 without warnings" $built
   if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$1.log" | head -n 20; fi
@@ -83,7 +90,7 @@ if [ -n "$clang" ]; then
 else
   skip "tests with clang: no clang++"
 fi
-sanitized="--suite unit"
+sanitized="--suite sanitized"
 if $full; then sanitized="--suite unit --suite large"; fi
 # clang compiles the sanitized tests three times as fast as g++.
 suite sanitized "$sanitized" CXX="${clang:-g++}" -- -Db_sanitize=address,undefined -Db_lundef=false \

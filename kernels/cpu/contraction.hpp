@@ -22,15 +22,11 @@ namespace cpu {
 template <class A>
 struct functor {
   template <class V>
-    requires requires(V x) { A::value(x); }
-  static V forward(V x) {
-    return A::value(x);
-  }
+  requires requires(V x) { A::value(x); }
+  static V forward(V x) { return A::value(x); }
   template <class V>
-    requires requires(V y) { A::value.gradient(y); }
-  static V backward(V dy, V y) {
-    return dy * A::value.gradient(y);
-  }
+  requires requires(V y) { A::value.gradient(y); }
+  static V backward(V dy, V y) { return dy * A::value.gradient(y); }
 };
 
 constexpr convolution_shape shape_of(const window& w, const shape& x, int k) {
@@ -84,12 +80,15 @@ constexpr kernel_choice choice(std::string_view name, void (*run)(const kernel_c
 /// and residual.
 template <class T>
 struct contraction_inputs {
-  const T *x, *weights, *bias, *residual;
+  const T *x, *weights, *prepared, *bias, *residual;  // of the weights one is null
 
   explicit contraction_inputs(const kernel_call& call) {
     const int added = (call.a().integer & op::fused_parts::residual) != 0;
     x = call.in(0).as<const T>();
-    weights = call.in(1).as<const T>();
+    const tensor w = call.in(1);
+    const bool ready = w.dims.rank == 1;
+    weights = ready ? nullptr : w.as<const T>();
+    prepared = ready ? w.as<const T>() : nullptr;
     bias = call.inputs() - added > 2 ? call.in(2).as<const T>() : nullptr;
     residual = added ? call.in(call.inputs() - 1).as<const T>() : nullptr;
   }
@@ -99,52 +98,45 @@ inline convolution_shape forward_shape(const kernel_call& call) {
   return shape_of(call.a().win, call.in(0).dims, call.out().dims.back());
 }
 
-template <class A, class T, bool Prepared>
+template <class A, class T>
 void run_dense(const kernel_call& call, const dense_shape& d) {
   const contraction_inputs<T> in(call);
-  dense_forward<functor<A>>(d.rows, d.inner, d.k, in.x, Prepared ? nullptr : in.weights,
-                            Prepared ? in.weights : nullptr, in.bias, in.residual,
-                            call.out().as<T>(), call.workspace<T>(), call.device(),
+  dense_forward<functor<A>>(d.rows, d.inner, d.k, in.x, in.weights, in.prepared, in.bias,
+                            in.residual, call.out().as<T>(), call.workspace<T>(), call.device(),
                             call.backwards());
 }
-template <class A, class T, bool Prepared>
+template <class A, class T>
 void run_dense_convolution(const kernel_call& call) {
-  run_dense<A, T, Prepared>(call, dense_of(forward_shape(call)));
+  run_dense<A, T>(call, dense_of(forward_shape(call)));
 }
-template <class A, class T, bool Prepared>
+template <class A, class T>
 void run_patches(const kernel_call& call) {
   const contraction_inputs<T> in(call);
-  gemm_convolution_forward<functor<A>>(forward_shape(call), in.x, Prepared ? nullptr : in.weights,
-                                       Prepared ? in.weights : nullptr, in.bias, in.residual,
-                                       call.out().as<T>(), call.workspace<T>(), call.device());
+  gemm_convolution_forward<functor<A>>(forward_shape(call), in.x, in.weights, in.prepared, in.bias,
+                                       in.residual, call.out().as<T>(), call.workspace<T>(),
+                                       call.device());
 }
-template <class A, class T, bool Prepared>
+template <class A, class T>
 void run_direct(const kernel_call& call) {
   const contraction_inputs<T> in(call);
-  direct_convolution_forward<functor<A>>(forward_shape(call), in.x, Prepared ? nullptr : in.weights,
-                                         Prepared ? in.weights : nullptr, in.bias, in.residual,
-                                         call.out().as<T>(), call.workspace<T>(), call.device());
+  direct_convolution_forward<functor<A>>(forward_shape(call), in.x, in.weights, in.prepared,
+                                         in.bias, in.residual, call.out().as<T>(),
+                                         call.workspace<T>(), call.device());
 }
-template <class T, bool Prepared>
-winograd_weights<T> winograd_weights_of(const T* weights) {
-  return Prepared ? winograd_weights<T>{nullptr, weights} : winograd_weights<T>{weights};
-}
-template <class W, class A, class T, bool Prepared>
+template <class W, class A, class T>
 void run_winograd(const kernel_call& call) {
   const contraction_inputs<T> in(call);
-  winograd_forward<W, functor<A>>(forward_shape(call), in.x,
-                                  winograd_weights_of<T, Prepared>(in.weights), in.bias,
-                                  in.residual, call.out().as<T>(), call.workspace<T>(),
-                                  call.device());
+  winograd_forward<W, functor<A>>(
+      forward_shape(call), in.x, winograd_weights<T>{in.weights, in.prepared}, in.bias, in.residual,
+      call.out().as<T>(), call.workspace<T>(), call.device());
 }
-template <class W, class A, class T, bool Prepared>
+template <class W, class A, class T>
 void run_winograd_max_pool(const kernel_call& call) {
   const contraction_inputs<T> in(call);
   std::uint8_t* argmax = call.outputs() > 1 ? call.out(1).as<std::uint8_t>() : nullptr;
-  winograd_forward_max_pool<W, functor<A>>(forward_shape(call), in.x,
-                                           winograd_weights_of<T, Prepared>(in.weights), in.bias,
-                                           call.out().as<T>(), argmax, call.workspace<T>(),
-                                           call.device());
+  winograd_forward_max_pool<W, functor<A>>(
+      forward_shape(call), in.x, winograd_weights<T>{in.weights, in.prepared}, in.bias,
+      call.out().as<T>(), argmax, call.workspace<T>(), call.device());
 }
 
 // Weights [kernel_h, kernel_w, c, k], or a matrix [inner, k], in a kernel's own form. The shape of
@@ -188,10 +180,7 @@ constexpr kernel_choice choose_winograd(const convolution_shape& s, const convol
     const auto size = [&](const convolution_shape& some) {
       return winograd_forward_workspace<W, T>(some, plan.prepared);
     };
-    const auto run = plan.prepared ? (pool ? &run_winograd_max_pool<W, A, T, true>
-                                           : &run_winograd<W, A, T, true>)
-                                   : (pool ? &run_winograd_max_pool<W, A, T, false>
-                                           : &run_winograd<W, A, T, false>);
+    const auto run = pool ? &run_winograd_max_pool<W, A, T> : &run_winograd<W, A, T>;
     chosen = choice<T>(winograd_name<W>(pool), run, for_any_batch(s, size));
     if (plan.prepared)
       chosen.weights = {"winograd", &prepare_winograd<W, T>,
@@ -209,15 +198,14 @@ constexpr bool dense_prepares(const dense_shape& d) {
 }
 template <class T>
 constexpr kernel_choice choose_dense(const graph& g, const node_row& n, const dense_shape& d,
-                                     int batch, void (*raw)(const kernel_call&),
-                                     void (*prepared)(const kernel_call&)) {
+                                     int batch, void (*run)(const kernel_call&)) {
   if (has_constant_weights(g, n) && dense_prepares<T>(d)) {
-    kernel_choice chosen = choice<T>("dense", prepared, 0);
+    kernel_choice chosen = choice<T>("dense", run, 0);
     chosen.weights = {"panels", &prepare_panels<T>,
                       static_cast<long>(gemm_packed_size<T>(d.k, d.inner))};
     return chosen;
   }
-  return choice<T>("dense", raw, for_any_rows(d, batch, [](const dense_shape& some) {
+  return choice<T>("dense", run, for_any_rows(d, batch, [](const dense_shape& some) {
                      return dense_forward_workspace<T>(some.rows, some.inner, some.k, false);
                    }));
 }
@@ -234,16 +222,13 @@ constexpr kernel_choice choose_convolution(const graph& g, const node_row& n) {
   }
   const convolution_plan plan = plan_convolution<T>(s, constant, g.exact);
   if (plan.kind == algorithm::dense)
-    return choose_dense<T>(g, n, dense_of(s), s.n, &run_dense_convolution<A, T, false>,
-                           &run_dense_convolution<A, T, true>);
+    return choose_dense<T>(g, n, dense_of(s), s.n, &run_dense_convolution<A, T>);
   if (is_winograd(plan.kind)) return choose_winograd<A, T>(s, plan, false);
   const bool direct = plan.kind == algorithm::direct;
   const std::string_view name = direct ? "direct" : "patches";
-  if (!plan.prepared)
-    return choice<T>(name, direct ? &run_direct<A, T, false> : &run_patches<A, T, false>,
-                     gemm_convolution_forward_workspace<T>(s, false));
-  kernel_choice chosen =
-      choice<T>(name, direct ? &run_direct<A, T, true> : &run_patches<A, T, true>, 0);
+  kernel_choice chosen = choice<T>(name, direct ? &run_direct<A, T> : &run_patches<A, T>,
+                                   gemm_convolution_forward_workspace<T>(s, plan.prepared));
+  if (!plan.prepared) return chosen;
   chosen.weights = {"panels", &prepare_panels<T>,
                     static_cast<long>(gemm_convolution_prepared_size<T>(s))};
   return chosen;
@@ -268,16 +253,16 @@ void run_dense_convolution_backward_data(const kernel_call& call) {
 template <class A, class T>
 void run_patches_backward_data(const kernel_call& call) {
   const T* saved = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  gemm_convolution_backward_data<functor<A>>(
-      backward_data_shape(call), call.in(0).as<const T>(), call.in(1).as<const T>(), saved,
-      call.out().as<T>(), call.workspace<T>(), call.device());
+  gemm_convolution_backward_data<functor<A>>(backward_data_shape(call), call.in(0).as<const T>(),
+                                             call.in(1).as<const T>(), saved, call.out().as<T>(),
+                                             call.workspace<T>(), call.device());
 }
 template <class W, class A, class T>
 void run_winograd_backward_data(const kernel_call& call) {
   const T* saved = call.inputs() > 2 ? call.in(2).as<const T>() : nullptr;
-  winograd_backward_data<W, functor<A>>(
-      backward_data_shape(call), call.in(0).as<const T>(), call.in(1).as<const T>(), saved,
-      call.out().as<T>(), call.workspace<T>(), call.device());
+  winograd_backward_data<W, functor<A>>(backward_data_shape(call), call.in(0).as<const T>(),
+                                        call.in(1).as<const T>(), saved, call.out().as<T>(),
+                                        call.workspace<T>(), call.device());
 }
 
 /// The convolution that the gradient to the input is, for its cost.
@@ -342,14 +327,13 @@ template <class W, class T>
 void run_winograd_backward_filter(const kernel_call& call) {
   T* db = call.outputs() > 1 ? call.out(1).as<T>() : nullptr;
   winograd_backward_filter<W>(backward_filter_shape(call), call.in(0).as<const T>(),
-                              call.in(1).as<const T>(), call.out().as<T>(), db,
-                              call.workspace<T>(), call.device());
+                              call.in(1).as<const T>(), call.out().as<T>(), db, call.workspace<T>(),
+                              call.device());
 }
 
 template <class T>
 constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n) {
-  const convolution_shape s =
-      shape_of(n.a.win, g.input_shape(n, 0), g.input_shape(n, 1).back());
+  const convolution_shape s = shape_of(n.a.win, g.input_shape(n, 0), g.input_shape(n, 1).back());
   const convolution_plan plan = plan_filter_gradient<T>(s, g.exact);
   if (plan.kind == algorithm::dense)
     return choice<T>("dense", &run_dense_convolution_backward_filter<T>,
@@ -359,9 +343,8 @@ constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n
   if (plan.kind == algorithm::direct)
     return choice<T>("direct", &run_direct_backward_filter<T>,
                      for_any_batch(s, direct_backward_filter_workspace<T>));
-  kernel_choice chosen =
-      choice<T>("patches", &run_patches_backward_filter<T>,
-                for_any_batch(s, gemm_convolution_backward_filter_workspace<T>));
+  kernel_choice chosen = choice<T>("patches", &run_patches_backward_filter<T>,
+                                   for_any_batch(s, gemm_convolution_backward_filter_workspace<T>));
   for_each_winograd(s, [&](algorithm kind, auto w) {
     using W = decltype(w);
     if (kind == plan.kind)
@@ -373,16 +356,15 @@ constexpr kernel_choice choose_backward_filter(const graph& g, const node_row& n
 
 // Matrix products.
 
-template <class A, class T, bool Prepared>
+template <class A, class T>
 void run_matmul(const kernel_call& call) {
-  run_dense<A, T, Prepared>(call, dense_of(call.in(0).dims, call.out().dims.back()));
+  run_dense<A, T>(call, dense_of(call.in(0).dims, call.out().dims.back()));
 }
 template <class A, class T>
 constexpr kernel_choice choose_matmul(const graph& g, const node_row& n) {
   const shape& x = g.input_shape(n, 0);
   const int k = n.outputs > 0 ? g.output_shape(n, 0).back() : g.input_shape(n, 1)[1];
-  return choose_dense<T>(g, n, dense_of(x, k), x[0], &run_matmul<A, T, false>,
-                         &run_matmul<A, T, true>);
+  return choose_dense<T>(g, n, dense_of(x, k), x[0], &run_matmul<A, T>);
 }
 template <class A, class T>
 void run_matmul_backward_data(const kernel_call& call) {
@@ -394,10 +376,9 @@ void run_matmul_backward_filter(const kernel_call& call) {
 }
 /// F is the kernel's workspace as a function of (rows, inner, k).
 template <class T, class F>
-constexpr kernel_choice dense_choice(void (*run)(const kernel_call&), const shape& x,
-                                     int k, F workspace) {
-  return choice<T>("dense", run,
-                   for_any_rows(dense_of(x, k), x[0], [&](const dense_shape& d) {
+constexpr kernel_choice dense_choice(void (*run)(const kernel_call&), const shape& x, int k,
+                                     F workspace) {
+  return choice<T>("dense", run, for_any_rows(dense_of(x, k), x[0], [&](const dense_shape& d) {
                      return workspace(d.rows, d.inner, d.k);
                    }));
 }

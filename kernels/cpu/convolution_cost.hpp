@@ -9,13 +9,15 @@
 
 namespace slim::cpu {
 
-/// dense: a product of matrices as they lie. direct: one that reads windows where they lie. patches:
-/// one whose left operand is gathered. The others: Winograd's F(M, R), tiles of M x M outputs under R x R windows.
+/// dense: a product of matrices as they lie. direct: one that reads windows where they lie.
+/// patches: one whose left operand is gathered. The others: Winograd's F(M, R), tiles of M x M
+/// outputs under R x R windows.
 enum class algorithm { dense, direct, patches, f2_3, f4_3, f6_3, f2_5, f4_5 };
 
 constexpr bool is_winograd(algorithm a) { return a >= algorithm::f2_3; }
 
-/// How a convolution is run, and whether from weights brought into the kernel's own form beforehand.
+/// How a convolution is run, and whether from weights brought into the kernel's own form
+/// beforehand.
 struct convolution_plan {
   algorithm kind = algorithm::patches;
   bool prepared = false;
@@ -57,9 +59,9 @@ constexpr convolution_plan winograd_cost(algorithm kind, const convolution_shape
   const winograd_plan<W, T> own(s, false), ready(s, true);
   const double weights = weight_cycles * W::planes * divide_up(tiles, own.chunk) * c * k / width<T>;
   const double raw = together(product(own) + transforms + weights,
-                            double(s.weights()) * sizeof(T) / bytes_a_cycle);
-  const double prepared = together(product(ready) + transforms,
-                                 W::planes * c * k * sizeof(T) / bytes_a_cycle);
+                              double(s.weights()) * sizeof(T) / bytes_a_cycle);
+  const double prepared =
+      together(product(ready) + transforms, W::planes * c * k * sizeof(T) / bytes_a_cycle);
   if (may_prepare && prepared < raw) return {kind, true, prepared};
   return {kind, false, raw};
 }
@@ -147,10 +149,9 @@ constexpr convolution_plan plan_filter_gradient(const convolution_shape& s, bool
     using W = decltype(w);
     if (W::size > 6) return;
     const double tiles = tile_grid<W>(s).tiles(), c = round_up(s.c, width<T>);
-    const double cycles =
-        multiply_cycles<T>(W::planes * tiles * c * k, product_share) +
-        plane_cycles * W::planes * (tiles * (c + k) + c * k) / width<T> +
-        2 * W::planes * c * k * sizeof(T) / bytes_a_cycle;
+    const double cycles = multiply_cycles<T>(W::planes * tiles * c * k, product_share) +
+                          plane_cycles * W::planes * (tiles * (c + k) + c * k) / width<T> +
+                          2 * W::planes * c * k * sizeof(T) / bytes_a_cycle;
     if (cycles < best.cycles) best = {kind, false, cycles};
   });
   return best;

@@ -22,14 +22,14 @@ namespace detail {
 // How a direct convolution is divided; depends on the extents only.
 template <class T>
 struct direct_plan {
-  static constexpr int pixels = 96;          // of output that a task computes, about
-  static constexpr int depth = gemm_depth;   // elements of a window that are multiplied at a time
+  static constexpr int pixels = 96;           // of output that a task computes, about
+  static constexpr int depth = gemm_depth;    // elements of a window that are multiplied at a time
   static constexpr int max_band = 160 << 10;  // elements of the copied rows
 
   const convolution_shape& s;
-  int row_elements = s.kernel_w * s.c;                           // of a window
+  int row_elements = s.kernel_w * s.c;                               // of a window
   int band_width = ((s.out_w - 1) * s.stride_w + s.kernel_w) * s.c;  // with padding
-  int rows = rows_of_task();                                     // of output
+  int rows = rows_of_task();                                         // of output
   int row_blocks = divide_up(s.out_h, rows);
   int height = best_height(s.out_w);
   int columns = task_columns();
@@ -39,9 +39,7 @@ struct direct_plan {
     return (out_rows - 1) * s.stride_h + (s.kernel_h - 1) * s.rate_h + 1;
   }
   constexpr std::ptrdiff_t band_step() const { return round_up(band_width, line<T>) + line<T>; }
-  constexpr bool fits(int out_rows) const {
-    return band_rows(out_rows) * band_step() <= max_band;
-  }
+  constexpr bool fits(int out_rows) const { return band_rows(out_rows) * band_step() <= max_band; }
   constexpr int rows_of_task() const {
     int count = std::max(1, std::min(s.out_h, pixels / s.out_w));
     while (count > 1 && !fits(count)) --count;
@@ -83,7 +81,12 @@ class direct_task {
  public:
   direct_task(const convolution_shape& s, const direct_plan<T>& plan, const T* x, const T* packed,
               const Finish& finish, T* scratch)
-      : s_(s), plan_(plan), x_(x), packed_(packed), finish_(finish), band_(scratch),
+      : s_(s),
+        plan_(plan),
+        x_(x),
+        packed_(packed),
+        finish_(finish),
+        band_(scratch),
         product_(scratch + direct_plan<T>::max_band) {}
 
   // The output rows [row, row + rows) of a picture, and some panels of channels.
@@ -110,8 +113,7 @@ class direct_task {
 
   void multiply(const part& p, int image, int row, int rows, int column, int j, int width) {
     const bool first = p.tap == 0 && p.first == 0;
-    const bool last = p.tap + p.segments == s_.kernel_h &&
-                      p.first + p.depth == plan_.row_elements;
+    const bool last = p.tap + p.segments == s_.kernel_h && p.first + p.depth == plan_.row_elements;
     const T* right = packed_ + std::ptrdiff_t(column + j) * s_.patch() +
                      (std::ptrdiff_t(p.tap) * plan_.row_elements + p.first) * panel;
     for (int r = 0; r < rows; ++r) {
@@ -119,20 +121,20 @@ class direct_task {
       const int pixel = (image * s_.out_h + row + r) * s_.out_w;
       for (int i = 0; i < s_.out_w; i += plan_.height) {
         const int count = std::min(plan_.height, s_.out_w - i);
-        T* sum = product_ + place(rows, j, r, i);
-        const auto finished = finish_.at(column + j, width);
         if (last)
           for (int l = 0; l < count; ++l) finish_.prefetch(pixel + i + l, column + j, width);
-        with_rows<max_tile_rows>(count, [&](auto exact) {
-          multiply_segments<exact>(p.segments, s_.rate_h * plan_.band_step(), p.depth,
+        T* sum = first && last ? product_ : product_ + place(rows, j, r, i);
+        const tile_product<T> tile{p.segments,
+                                   s_.rate_h * plan_.band_step(),
+                                   p.depth,
                                    left + std::ptrdiff_t(i) * s_.stride_w * s_.c,
-                                   std::ptrdiff_t(s_.stride_w) * s_.c, right,
-                                   first ? nullptr : sum, [&](int l, vec<T> a, vec<T> b) {
-                                     if (last) return finished.row(pixel + i + l, a, b);
-                                     a.storeu(sum + l * panel);
-                                     b.storeu(sum + l * panel + panel / 2);
-                                   });
-        });
+                                   std::ptrdiff_t(s_.stride_w) * s_.c,
+                                   right,
+                                   sum,
+                                   !first};
+        with_rows<max_tile_rows>(count, [&](auto exact) { multiply_segments<exact>(tile); });
+        if (!last) continue;
+        for (int l = 0; l < count; ++l) finish_(pixel + i + l, column + j, sum + l * panel, width);
       }
     }
   }
@@ -165,9 +167,9 @@ constexpr bool direct_supports(const convolution_shape& s) {
 /// With `packed`, the weights as gemm_convolution_prepare brings them into panels, w is not read.
 /// The workspace is that of gemm_convolution_forward.
 template <class Act, class T>
-void direct_convolution_forward(const convolution_shape& s, const T* x, const T* w,
-                                const T* packed, const T* bias, const T* residual, T* y,
-                                T* workspace, cpu_device& device) {
+void direct_convolution_forward(const convolution_shape& s, const T* x, const T* w, const T* packed,
+                                const T* bias, const T* residual, T* y, T* workspace,
+                                cpu_device& device) {
   if (packed == nullptr) {
     gemm_convolution_prepare(s, w, static_cast<const T*>(nullptr), workspace, device);
     packed = workspace;

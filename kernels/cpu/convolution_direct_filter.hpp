@@ -20,9 +20,8 @@ void add_outer_products(int segments, std::ptrdiff_t segment_step, int depth, co
                         std::ptrdiff_t a_step, const T* b, T* c) {
   constexpr int w = width<T>;
   vec<T> sum[rows][2];
-  unroll<rows>([&](auto i) {
-    unroll<2>([&](auto v) { sum[i][v] = vec<T>::loadu(c + (2 * i + v) * w); });
-  });
+  unroll<rows>(
+      [&](auto i) { unroll<2>([&](auto v) { sum[i][v] = vec<T>::loadu(c + (2 * i + v) * w); }); });
   for (int s = 0; s < segments; ++s, a += segment_step) {
     const T* at = a;
     for (int j = 0; j < depth; ++j, at += a_step, b += 2 * w) {
@@ -34,9 +33,7 @@ void add_outer_products(int segments, std::ptrdiff_t segment_step, int depth, co
       });
     }
   }
-  unroll<rows>([&](auto i) {
-    unroll<2>([&](auto v) { sum[i][v].storeu(c + (2 * i + v) * w); });
-  });
+  unroll<rows>([&](auto i) { unroll<2>([&](auto v) { sum[i][v].storeu(c + (2 * i + v) * w); }); });
 }
 
 // How the gradient is divided; depends on the extents only.
@@ -79,7 +76,11 @@ class direct_filter_task {
  public:
   direct_filter_task(const convolution_shape& s, const direct_filter_plan<T>& plan, const T* x,
                      const T* dy, T* scratch)
-      : s_(s), plan_(plan), x_(x), dy_(dy), band_(scratch),
+      : s_(s),
+        plan_(plan),
+        x_(x),
+        dy_(dy),
+        band_(scratch),
         sums_(band_ + plan.forward.max_band),
         column_sums_(sums_ + std::ptrdiff_t(plan.columns) * s.patch()),
         gradients_(column_sums_ + plan.columns) {}

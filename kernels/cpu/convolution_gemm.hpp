@@ -164,13 +164,12 @@ struct transposed_weights_operand {
   void panel(T* to, int row, int rows, int column, int columns) const {
     const convolution_shape& s = phase.s;
     if (columns < tile_columns<T>) std::fill(to, to + rows * tile_columns<T>, T(0));
-    for_each_run(phase.w.taps, s.k, row, rows,
-                 [&](int a, int b, int channel, int count, int offset) {
-                   const int tap = phase.h.tap(a) * s.kernel_w + phase.w.tap(b);
-                   transpose(to + offset * tile_columns<T>, tile_columns<T>,
-                             w + (std::ptrdiff_t(tap) * s.c + column) * s.k + channel, s.k, count,
-                             columns);
-                 });
+    for_each_run(
+        phase.w.taps, s.k, row, rows, [&](int a, int b, int channel, int count, int offset) {
+          const int tap = phase.h.tap(a) * s.kernel_w + phase.w.tap(b);
+          transpose(to + offset * tile_columns<T>, tile_columns<T>,
+                    w + (std::ptrdiff_t(tap) * s.c + column) * s.k + channel, s.k, count, columns);
+        });
   }
 };
 
@@ -183,17 +182,9 @@ struct phase_finish {
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     whole.prefetch(phase.number(row), column, count);
   }
-  struct panel {
-    const gradient_phase& phase;
-    typename Finish::panel whole;
-
-    template <class V>
-    [[gnu::always_inline]] void row(int row, V a, V b) const {
-      whole.row(phase.number(row), a, b);
-    }
-  };
-  [[gnu::always_inline]] panel at(int column, int count) const {
-    return {phase, whole.at(column, count)};
+  template <class T>
+  void operator()(int row, int column, const T* values, int count) const {
+    whole(phase.number(row), column, values, count);
   }
 };
 
@@ -232,32 +223,8 @@ struct bias_and_activate {
 
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     prefetch_row(y + std::ptrdiff_t(row) * k + column, count);
-    if (residual != nullptr) prefetch_row<false>(residual + std::ptrdiff_t(row) * k + column, count);
-  }
-
-  // Two registers of a panel from `column` on, of which `count` elements exist.
-  struct panel {
-    const bias_and_activate& to;
-    int column, count;
-    vec<T> left, right;  // biases
-
-    [[gnu::always_inline]] void row(int row, vec<T> a, vec<T> b) const {
-      const std::ptrdiff_t offset = std::ptrdiff_t(row) * to.k + column;
-      store(offset, count, a + left);
-      if (count > width<T>) store(offset + width<T>, count - width<T>, b + right);
-    }
-    [[gnu::always_inline]] void store(std::ptrdiff_t offset, int elements, vec<T> sum) const {
-      if (to.residual != nullptr) sum += load_some(to.residual + offset, elements);
-      store_some(activate<Act>(sum), to.y + offset, elements);
-    }
-  };
-  [[gnu::always_inline]] panel at(int column, int count) const {
-    vec<T> left = vec<T>::zero(), right = left;
-    if (bias != nullptr) {
-      left = load_some(bias + column, count);
-      if (count > width<T>) right = load_some(bias + column + width<T>, count - width<T>);
-    }
-    return {*this, column, count, left, right};
+    if (residual != nullptr)
+      prefetch_row<false>(residual + std::ptrdiff_t(row) * k + column, count);
   }
 
   void operator()(int row, int column, const T* values, int count) const {
@@ -281,23 +248,6 @@ struct activation_gradient {
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     prefetch_row(dx + std::ptrdiff_t(row) * c + column, count);
   }
-
-  struct panel {
-    const activation_gradient& to;
-    int column, count;
-
-    [[gnu::always_inline]] void row(int row, vec<T> a, vec<T> b) const {
-      const std::ptrdiff_t offset = std::ptrdiff_t(row) * to.c + column;
-      store(offset, count, a);
-      if (count > width<T>) store(offset + width<T>, count - width<T>, b);
-    }
-    [[gnu::always_inline]] void store(std::ptrdiff_t offset, int elements, vec<T> sum) const {
-      if (to.y_previous != nullptr)
-        sum = activate_backward<Act>(sum, load_some(to.y_previous + offset, elements));
-      store_some(sum, to.dx + offset, elements);
-    }
-  };
-  [[gnu::always_inline]] panel at(int column, int count) const { return {*this, column, count}; }
 
   void operator()(int row, int column, const T* values, int count) const {
     const std::ptrdiff_t offset = std::ptrdiff_t(row) * c + column;
@@ -364,9 +314,10 @@ namespace detail {
 template <class T, class Finish>
 void finish_zeros(int pixels, int c, const Finish& finish, cpu_device& device) {
   constexpr int panel = tile_columns<T>;
+  static constexpr T zeros[panel] = {};
   device.parallel(divide_up(c, panel), [&](int task, int) {
-    const auto columns = finish.at(task * panel, std::min(panel, c - task * panel));
-    for (int row = 0; row < pixels; ++row) columns.row(row, vec<T>::zero(), vec<T>::zero());
+    const int column = task * panel;
+    for (int row = 0; row < pixels; ++row) finish(row, column, zeros, std::min(panel, c - column));
   });
 }
 

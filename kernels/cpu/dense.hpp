@@ -23,8 +23,9 @@ constexpr std::size_t dense_forward_workspace(int m, int k, int n, bool prepared
 }
 
 /// c = Act(a * w + bias + residual); bias [n] and residual (shaped like c) may be null. With
-/// `packed`, the weights as gemm_pack brings them into panels, w is not read, and `backwards` begins
-/// with the last of them: turn by turn, weights a little larger than a cache are partly found there.
+/// `packed`, the weights as gemm_pack brings them into panels, w is not read, and `backwards`
+/// begins with the last of them: turn by turn, weights a little larger than a cache are partly
+/// found there.
 template <class Act, class T>
 void dense_forward(int m, int k, int n, const T* a, const T* w, const T* packed, const T* bias,
                    const T* residual, T* c, T* workspace, cpu_device& device,

@@ -95,18 +95,31 @@ constexpr int best_height(int rows) {
   return best;
 }
 
-/// emit(i, left, right) receives the two registers of each row i of a * b + c [rows,
-/// tile_columns], with an inner extent of `segments` times `depth`, where
-/// a(i, s * depth + j) = a[s * segment_step + i * row_step + j]; b and c (nullable) are contiguous.
-/// Few rows are summed in several chains, or they would wait for one another.
-template <int rows, class T, class Emit>
-void multiply_segments(int segments, std::ptrdiff_t segment_step, int depth, const T* a,
-                       std::ptrdiff_t row_step, const T* b, const T* c, const Emit& emit) {
+/// A tile of a product, c[rows, tile_columns] (+)= a * b with an inner extent of `segments` times
+/// `depth`, where a(i, s * depth + j) = a[s * segment_step + i * row_step + j]; b and c are
+/// contiguous.
+template <class T>
+struct tile_product {
+  int segments;
+  std::ptrdiff_t segment_step;
+  int depth;
+  const T* a;
+  std::ptrdiff_t row_step;
+  const T* b;
+  T* c;
+  bool accumulate;
+};
+
+/// Few rows are summed in several chains, or they would wait for one another. Not inlined: all
+/// products of a type share what is compiled once a number of rows.
+template <int rows, class T>
+[[gnu::noinline]] void multiply_segments(const tile_product<T>& t) {
   constexpr int w = width<T>, chains = rows >= 4 ? 1 : rows >= 2 ? 2 : 4;
+  const std::ptrdiff_t row_step = t.row_step;
+  const T *a = t.a, *b = t.b;
   vec<T> sum[chains][rows][2];
-  unroll<chains>([&](auto l) {
-    unroll<rows>([&](auto i) { sum[l][i][0] = sum[l][i][1] = vec<T>::zero(); });
-  });
+  unroll<chains>(
+      [&](auto l) { unroll<rows>([&](auto i) { sum[l][i][0] = sum[l][i][1] = vec<T>::zero(); }); });
   const auto add = [&](auto l, const T* at) __attribute__((always_inline)) {
     const vec<T> b0 = vec<T>::loadu(b), b1 = vec<T>::loadu(b + w);
     b += 2 * w;
@@ -116,17 +129,18 @@ void multiply_segments(int segments, std::ptrdiff_t segment_step, int depth, con
       sum[l][i][1] = multiply_add(x, b1, sum[l][i][1]);
     });
   };
-  for (int s = 0; s < segments; ++s, a += segment_step) {
+  for (int s = 0; s < t.segments; ++s, a += t.segment_step) {
     int j = 0;
-    for (; j + chains <= depth; j += chains) unroll<chains>([&](auto l) { add(l, a + j + l); });
-    for (; j < depth; ++j) add(std::integral_constant<int, 0>{}, a + j);
+    for (; j + chains <= t.depth; j += chains) unroll<chains>([&](auto l) { add(l, a + j + l); });
+    for (; j < t.depth; ++j) add(std::integral_constant<int, 0>{}, a + j);
   }
   unroll<rows>([&](auto i) {
     unroll<2>([&](auto v) {
-      unroll<chains - 1>([&](auto l) { sum[0][i][v] += sum[l + 1][i][v]; });
-      if (c != nullptr) sum[0][i][v] += vec<T>::loadu(c + (i * 2 + v) * w);
+      T* to = t.c + (2 * i + v) * w;
+      vec<T> total = sum[0][i][v];
+      unroll<chains - 1>([&](auto l) { total += sum[l + 1][i][v]; });
+      (t.accumulate ? total + vec<T>::loadu(to) : total).storeu(to);
     });
-    emit(i, sum[0][i][0], sum[0][i][1]);
   });
 }
 
@@ -205,7 +219,9 @@ struct gemm_plan {
 
 // Whether rows of the operand can be read where they lie.
 template <class A>
-constexpr bool lies_in_memory = requires { A::lies_in_memory; };
+constexpr bool lies_in_memory = requires {
+  A::lies_in_memory;
+};
 
 // One task: some rows and panels of the product.
 template <class T, class A, class Finish>
@@ -215,7 +231,11 @@ class gemm_task {
 
  public:
   gemm_task(const A& a, const T* packed, const Finish& finish, int k, T* scratch)
-      : a_(a), packed_(packed), finish_(finish), k_(k), left_(scratch),
+      : a_(a),
+        packed_(packed),
+        finish_(finish),
+        k_(k),
+        left_(scratch),
         product_(scratch + gemm_rows * a_step) {}
 
   void run(int row, int rows, int column, int columns) const {
@@ -229,30 +249,22 @@ class gemm_task {
           const bool last = inner + depth == k_;
           if (last)
             for (int l = 0; l < count; ++l) finish_.prefetch(row + i + l, column + j, width);
-          T* sum = product_ + (j * gemm_rows + i * panel);
-          const auto finished = finish_.at(column + j, width);
-          multiply(row + i, i, count, inner, depth, right, sum, [&](int l, vec<T> a, vec<T> b) {
-            if (last) return finished.row(row + i + l, a, b);
-            a.storeu(sum + l * panel);
-            b.storeu(sum + l * panel + panel / 2);
-          });
+          const T* left = left_ + i * a_step;
+          std::ptrdiff_t step = a_step;
+          if constexpr (lies_in_memory<A>)
+            left = a_.data + (row + i) * a_.step + inner, step = a_.step;
+          // A product in one piece is finished at once, and needs no more than a tile.
+          T* sum = k_ <= gemm_depth ? product_ : product_ + (j * gemm_rows + i * panel);
+          const tile_product<T> tile{1, 0, depth, left, step, right, sum, inner > 0};
+          with_rows<tile_rows>(count, [&](auto exact) { multiply_segments<exact>(tile); });
+          if (!last) continue;
+          for (int l = 0; l < count; ++l) finish_(row + i + l, column + j, sum + l * panel, width);
         }
       }
     }
   }
 
  private:
-  template <class Emit>
-  void multiply(int row, int i, int count, int inner, int depth, const T* right, const T* sum,
-                const Emit& emit) const {
-    const T* left = left_ + i * a_step;
-    std::ptrdiff_t step = a_step;
-    if constexpr (lies_in_memory<A>) left = a_.data + row * a_.step + inner, step = a_.step;
-    with_rows<tile_rows>(count, [&](auto exact) {
-      multiply_segments<exact>(1, 0, depth, left, step, right, inner > 0 ? sum : nullptr, emit);
-    });
-  }
-
   const A& a_;
   const T* packed_;
   const Finish& finish_;
@@ -281,10 +293,10 @@ void gemm_pack(int n, int k, const B& b, T* packed, cpu_device& device) {
   });
 }
 
-/// c[m, n] = a[m, k] * b[k, n], b packed. finish.at(column, count) gives an object for a panel, of
-/// which `count` columns exist; its row(row, left, right) is called with the registers of each row
-/// when they are finished, and beforehand finish.prefetch(row, column, count) may ask for the
-/// memory it will write. `backwards` begins with the last panels.
+/// c[m, n] = a[m, k] * b[k, n], b packed. When a row's segment is finished,
+/// finish(row, column, const T* values, int count) is called with it; beforehand,
+/// finish.prefetch(row, column, count) may ask for the memory it will write. `backwards` begins
+/// with the last panels.
 template <class T, class A, class Finish>
 void gemm_packed(int m, int n, int k, const A& a, const T* packed, const Finish& finish,
                  cpu_device& device, bool backwards = false) {

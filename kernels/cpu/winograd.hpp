@@ -43,8 +43,8 @@ void winograd_run(const convolution_shape& s, const T* x, const winograd_weights
 template <class W>
 constexpr convolution_shape winograd_gradient_shape(const convolution_shape& s) {
   constexpr int last = W::taps - 1;
-  return {s.n, s.out_h, s.out_w, s.k, W::taps, W::taps, 1, 1, 1, 1, last - s.pad_top,
-          last - s.pad_left, s.h, s.w, s.c};
+  return {s.n, s.out_h,          s.out_w,           s.k, W::taps, W::taps, 1, 1, 1,
+          1,   last - s.pad_top, last - s.pad_left, s.h, s.w,     s.c};
 }
 
 // to [R, R, k, c] = the weights w [R, R, c, k], turned round and transposed.
@@ -108,9 +108,9 @@ constexpr std::size_t winograd_forward_workspace(const convolution_shape& s, boo
 template <class W, class Act, class T>
 void winograd_forward(const convolution_shape& s, const T* x, const winograd_weights<T>& w,
                       const T* bias, const T* residual, T* y, T* workspace, cpu_device& device) {
-  detail::winograd_run<W>(
-      s, x, w, detail::winograd_activation<W::outputs, Act, T>{bias, residual, y}, workspace,
-      device);
+  detail::winograd_run<W>(s, x, w,
+                          detail::winograd_activation<W::outputs, Act, T>{bias, residual, y},
+                          workspace, device);
 }
 
 /// pooled [n, out_h / 2, out_w / 2, k] = 2 x 2 max pooling of stride 2 (VALID: an odd last row or
@@ -118,12 +118,12 @@ void winograd_forward(const convolution_shape& s, const T* x, const winograd_wei
 /// (nullable, shaped like pooled) = which of the window's four was the first largest, in row-major
 /// order.
 template <class W, class Act, class T>
-void winograd_forward_max_pool(const convolution_shape& s, const T* x,
-                               const winograd_weights<T>& w, const T* bias, T* pooled,
-                               std::uint8_t* argmax, T* workspace, cpu_device& device) {
-  detail::winograd_run<W>(
-      s, x, w, detail::winograd_max_pool<W::outputs, Act, T>{bias, pooled, argmax}, workspace,
-      device);
+void winograd_forward_max_pool(const convolution_shape& s, const T* x, const winograd_weights<T>& w,
+                               const T* bias, T* pooled, std::uint8_t* argmax, T* workspace,
+                               cpu_device& device) {
+  detail::winograd_run<W>(s, x, w,
+                          detail::winograd_max_pool<W::outputs, Act, T>{bias, pooled, argmax},
+                          workspace, device);
 }
 
 /// Elements of T that winograd_backward_data needs as workspace.
@@ -140,8 +140,7 @@ template <class W, class Act, class T>
 void winograd_backward_data(const convolution_shape& s, const T* dy, const T* w,
                             const T* y_previous, T* dx, T* workspace, cpu_device& device) {
   detail::turn_weights<W>(s, w, workspace, device);
-  detail::winograd_run<W>(detail::winograd_gradient_shape<W>(s), dy,
-                          winograd_weights<T>{workspace},
+  detail::winograd_run<W>(detail::winograd_gradient_shape<W>(s), dy, winograd_weights<T>{workspace},
                           detail::winograd_gradient<W::outputs, Act, T>{y_previous, dx},
                           workspace + round_up_size(s.weights(), line<T>), device);
 }

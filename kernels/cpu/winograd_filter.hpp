@@ -172,8 +172,7 @@ class winograd_filter_gradient {
     }
   }
 
-  vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part,
-                    int count) const {
+  vec<T> sum_window(const T* from, std::ptrdiff_t row_step, const window& part, int count) const {
     vec<T> sum = vec<T>::zero();
     for (int i = 0; i < part.end_row; ++i) {
       for (int j = 0; j < part.end_column; ++j)

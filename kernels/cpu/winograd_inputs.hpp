@@ -51,9 +51,8 @@ class winograd_inputs {
     const int first = std::max(0, -top), end = std::min(size, s_.h - top);
     prefetch_column(from, j, number, first, end);
     if (first == 0 && end == size && number % width<T> == 0) {
-      transform_registers(number, to, [&](int i, int c) {
-        return vec<T>::loadu(from + i * row_step() + c);
-      });
+      transform_registers(number, to,
+                          [&](int i, int c) { return vec<T>::loadu(from + i * row_step() + c); });
     } else {
       transform_registers(number, to, [&](int i, int c) {
         return i >= first && i < end ? load_some(from + i * row_step() + c, number - c)

@@ -158,7 +158,8 @@ struct winograd_max_pool {
       if (argmax == nullptr) return;
       alignas(64) T numbers[width<T>];
       index.store(numbers);
-      for (int l = 0; l < std::min(count, width<T>); ++l) argmax[offset + l] = std::uint8_t(int(numbers[l]));
+      for (int l = 0; l < std::min(count, width<T>); ++l)
+        argmax[offset + l] = std::uint8_t(int(numbers[l]));
     }
   };
 

@@ -68,8 +68,7 @@ struct winograd_plan {
       : prepared(prepared), tiles(tile_grid<W>(s).tiles()), channels(round_up(s.c, width<T>)) {}
 
   constexpr int private_tiles() const {
-    if (prepared)
-      return int(private_prepared_bytes / sizeof(T)) / planes / (channels + panel);
+    if (prepared) return int(private_prepared_bytes / sizeof(T)) / planes / (channels + panel);
     return (int(private_bytes / sizeof(T)) / planes - line<T>) / channels - max_tile_rows;
   }
   constexpr int shared_chunk() const { return std::min(max_chunk, tiles); }
@@ -92,9 +91,7 @@ struct winograd_plan {
     return std::min(block_channels, channels - block * block_channels);
   }
   // Elements of a panel's transformed weights.
-  constexpr std::ptrdiff_t panel_size() const {
-    return std::ptrdiff_t(planes) * channels * panel;
-  }
+  constexpr std::ptrdiff_t panel_size() const { return std::ptrdiff_t(planes) * channels * panel; }
 };
 
 // u [plane][channels][panel] = the transformed weights w [R, R, c, k] from `channel` on to the
@@ -260,9 +257,9 @@ class winograd_product {
     prefetch_weights ahead{u + std::ptrdiff_t(channels) * panel, lines};
     for (int tile = 0; tile < tiles; tile += height) {
       with_rows<max_tile_rows>(std::min(height, tiles - tile), [&](auto rows) {
-        multiply_tile<rows, width<T>, width<T>>(
-            channels, v + std::ptrdiff_t(tile) * channels, height * width<T>, u, panel,
-            product + tile * panel, panel, accumulate, ahead);
+        multiply_tile<rows, width<T>, width<T>>(channels, v + std::ptrdiff_t(tile) * channels,
+                                                height * width<T>, u, panel, product + tile * panel,
+                                                panel, accumulate, ahead);
       });
       ahead.next += std::ptrdiff_t(channels / width<T>) * lines * line<T>;
     }

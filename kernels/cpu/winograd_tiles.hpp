@@ -118,8 +118,7 @@ struct staged_weights {
         const T* from = w + row * row_step;
         if (tap + 1 < taps) prefetch(from + tap_step);
         for (int l = 0; l < panel; l += width<T>) {
-          (l < columns ? load_some(from + l, columns - l) : vec<T>::zero())
-              .store(at(row, tap) + l);
+          (l < columns ? load_some(from + l, columns - l) : vec<T>::zero()).store(at(row, tap) + l);
         }
       }
     }
