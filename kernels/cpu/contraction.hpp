@@ -189,12 +189,12 @@ constexpr kernel_choice choose_winograd(const convolution_shape& s, const convol
   return chosen;
 }
 
-/// A dense product's weights are prepared if that can pay: with few rows, only if they are small
-/// enough to be in a cache, for a second copy must not make memory the larger cost.
+/// A dense product's weights are prepared if a second copy of them pays: with few rows, which wait
+/// for memory, only where they fit into a cache; with many, unless they are very large.
 template <class T>
 constexpr bool dense_prepares(const dense_shape& d) {
-  constexpr double cached = 2 << 20;
-  return d.rows > dense_stream_rows || double(d.inner) * d.k * sizeof(T) <= cached;
+  const double bytes = double(d.inner) * d.k * sizeof(T);
+  return bytes <= (d.rows > dense_stream_rows ? 64 << 20 : 2 << 20);
 }
 template <class T>
 constexpr kernel_choice choose_dense(const graph& g, const node_row& n, const dense_shape& d,
