@@ -88,7 +88,7 @@ struct limits {
   double value, gradient;
 };
 template <class T>
-constexpr limits exact = std::is_same_v<T, double> ? limits{1e-10, 1e-9} : limits{1e-5, 1e-4};
+constexpr limits near = std::is_same_v<T, double> ? limits{1e-10, 1e-9} : limits{1e-5, 1e-4};
 /// Batch norm divides by deviations, which float rounds.
 template <class T>
 constexpr limits normalized = std::is_same_v<T, double> ? limits{1e-10, 1e-8} : limits{2e-5, 2e-3};
@@ -238,11 +238,11 @@ TEMPLATE_TEST_CASE("a U-Net answers as TF-Slim's", "", eigen_double, cpu_double,
       m(two_threads());
   load(m, r);
   m.backward(input_of<T>(r, "x"), direction_of<T>(r));
-  check_value(r, "y", m.output(), exact<T>.value);
-  check_value(r, "bottom", m.template fetched<"unet/bottom">(), exact<T>.value);
-  check_value(r, "up2", m.template fetched<"unet/up2">(), exact<T>.value);
-  check_value(r, "up1", m.template fetched<"unet/up1">(), exact<T>.value);
-  check_variables(m, r, exact<T>);
+  check_value(r, "y", m.output(), near<T>.value);
+  check_value(r, "bottom", m.template fetched<"unet/bottom">(), near<T>.value);
+  check_value(r, "up2", m.template fetched<"unet/up2">(), near<T>.value);
+  check_value(r, "up1", m.template fetched<"unet/up1">(), near<T>.value);
+  check_variables(m, r, near<T>);
 }
 
 TEMPLATE_TEST_CASE("towers that share variables answer as TF-Slim's", "", eigen_double, cpu_double,
@@ -255,12 +255,12 @@ TEMPLATE_TEST_CASE("towers that share variables answer as TF-Slim's", "", eigen_
       m(two_threads());
   load(m, r);
   m.backward(input_of<T>(r, "x1"), input_of<T>(r, "x2"), direction_of<T>(r));
-  check_value(r, "y", m.output(), exact<T>.value);
-  check_value(r, "first", m.template fetched<"first">(), exact<T>.value);
+  check_value(r, "y", m.output(), near<T>.value);
+  check_value(r, "first", m.template fetched<"first">(), near<T>.value);
   REQUIRE(get_regularization_losses(m).size() == 2);  // a penalty for each variable, not each use
   const double penalty = double(m.regularization_losses()[0]) + double(m.regularization_losses()[1]);
-  CHECK(penalty == Approx(r.at("regularization_loss").values[0]).epsilon(exact<T>.value));
-  check_variables(m, r, exact<T>);
+  CHECK(penalty == Approx(r.at("regularization_loss").values[0]).epsilon(near<T>.value));
+  check_variables(m, r, near<T>);
 }
 
 TEMPLATE_TEST_CASE("two heads answer as TF-Slim's", "", eigen_double, cpu_double, cpu_float) {
