@@ -468,7 +468,7 @@ TEST_CASE("heads are kept at inference without being asked for") {
 TEST_CASE("a report and a graph show joins") {
   using model_t = model<residual_units, input<2, 5, 6, 8>>;
   const std::string text = report(model_t::inference_program());
-  CHECK_THAT(text, Catch::Contains("unit_1/conv3") && Catch::Contains("add+activation") &&
+  CHECK_THAT(text, Catch::Contains("unit_1/conv3") && Catch::Contains("fused_convolution") &&
                        Catch::Contains("[2,3,3,12]"));
   using joined_t = model<inception_block, input<2, 6, 7, 5>>;
   CHECK_THAT(report(joined_t::inference_program()),
