@@ -26,6 +26,7 @@ class cpu_device {
   explicit cpu_device(int threads = 0)
       : threads_(threads > 0 ? threads : hardware_threads()),
         scratch_(std::size_t(threads_) * scratch_bytes),
+        ranges_(new range[std::size_t(threads_)]),
         own_pool_(threads_ > 1 ? new Eigen::ThreadPool(threads_ - 1) : nullptr),
         pool_(own_pool_.get()) {}
 
@@ -34,6 +35,7 @@ class cpu_device {
   cpu_device(Eigen::ThreadPoolInterface& pool, int threads)
       : threads_(threads > 0 ? threads : 1),
         scratch_(std::size_t(threads_) * scratch_bytes),
+        ranges_(new range[std::size_t(threads_)]),
         pool_(&pool) {}
 
   cpu_device(const cpu_device&) = delete;
@@ -75,6 +77,12 @@ class cpu_device {
     int worker = 0;
   };
 
+  // Tasks [next, end) that nobody has begun.
+  struct alignas(64) range {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
   static constexpr std::uint32_t open = std::uint32_t{1} << 31;
   static constexpr int spins = 2000;
 
@@ -98,8 +106,10 @@ class cpu_device {
   }
 
   void start(int tasks) {
-    tasks_ = tasks;
-    next_task_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < threads_; ++i) {
+      ranges_[i].next.store(first_task(tasks, i), std::memory_order_relaxed);
+      ranges_[i].end = first_task(tasks, i + 1);
+    }
     next_worker_.store(1, std::memory_order_relaxed);
     entered_.fetch_or(open, std::memory_order_acq_rel);
     const int wanted = (tasks < threads_ ? tasks : threads_) - 1;
@@ -112,10 +122,17 @@ class cpu_device {
     }
   }
 
+  // Every worker has a range of neighbouring tasks, the same in each kernel, so that it finds in its
+  // own caches what it wrote before; when it is done it helps the others with theirs.
   void work(int worker) {
-    for (int task; (task = next_task_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
-      run_(context_, task, worker);
+    for (int i = 0; i < threads_; ++i) {
+      range& some = ranges_[(worker + i) % threads_];
+      for (int task; (task = some.next.fetch_add(1, std::memory_order_relaxed)) < some.end;)
+        run_(context_, task, worker);
     }
+  }
+  int first_task(int tasks, int worker) const {
+    return static_cast<int>(static_cast<long long>(tasks) * worker / threads_);
   }
 
   // `entered_` counts the helpers inside the job and has the top bit set while the job is open.
@@ -162,8 +179,7 @@ class cpu_device {
   aligned_buffer scratch_;
   void (*run_)(void*, int, int) = nullptr;
   void* context_ = nullptr;
-  int tasks_ = 0;
-  alignas(64) std::atomic<int> next_task_{0};
+  std::unique_ptr<range[]> ranges_;
   alignas(64) std::atomic<std::uint32_t> entered_{0};
   std::atomic<int> next_worker_{1};
   std::atomic<int> queued_{0};                   // helpers asked for and not yet begun
