@@ -247,6 +247,8 @@ struct activation_gradient {
 
   [[gnu::always_inline]] void prefetch(int row, int column, int count) const {
     prefetch_row(dx + std::ptrdiff_t(row) * c + column, count);
+    if (y_previous != nullptr)
+      prefetch_row<false>(y_previous + std::ptrdiff_t(row) * c + column, count);
   }
 
   void operator()(int row, int column, const T* values, int count) const {
@@ -305,7 +307,7 @@ void gemm_convolution_forward(const convolution_shape& s, const T* x, const T* w
 /// Elements of T that gemm_convolution_backward_data needs as workspace.
 template <class T>
 constexpr std::size_t gemm_convolution_backward_data_workspace(const convolution_shape& s) {
-  return gemm_workspace<T>(s.c, s.kernel_h * s.kernel_w * s.k);
+  return gemm_workspace<T>(s.input_pixels(), s.c, s.kernel_h * s.kernel_w * s.k);
 }
 
 namespace detail {

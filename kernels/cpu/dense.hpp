@@ -19,7 +19,7 @@ template <class T>
 constexpr std::size_t dense_forward_workspace(int m, int k, int n, bool prepared) {
   if (prepared) return 0;
   return std::max(detail::stream_workspace(m, k, n),  // a smaller batch may be run with it
-                  m <= dense_stream_rows ? 0 : gemm_workspace<T>(n, k));
+                  m <= dense_stream_rows ? 0 : gemm_workspace<T>(m, n, k));
 }
 
 /// c = Act(a * w + bias + residual); bias [n] and residual (shaped like c) may be null. With
@@ -37,14 +37,15 @@ void dense_forward(int m, int k, int n, const T* a, const T* w, const T* packed,
   } else if (m <= dense_stream_rows) {
     detail::stream_forward(m, k, n, a, w, finish, workspace, device);
   } else {
-    gemm(m, n, k, left, matrix_operand<T>{w, n, w + std::size_t(k) * n}, finish, workspace, device);
+    const matrix_operand<T> right{w, n, w + std::size_t(k) * n, detail::packs_as_it_goes(m)};
+    gemm(m, n, k, left, right, finish, workspace, device);
   }
 }
 
 /// Elements of T that dense_backward_data needs as workspace.
 template <class T>
 constexpr std::size_t dense_backward_data_workspace(int m, int k, int n) {
-  return m <= dense_stream_rows ? 0 : gemm_workspace<T>(k, n);
+  return m <= dense_stream_rows ? 0 : gemm_workspace<T>(m, k, n);
 }
 
 /// da [m, k] = dc * transpose(w). If a_activation (shaped like a: the output of the activation Act

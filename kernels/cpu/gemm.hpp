@@ -152,6 +152,7 @@ struct matrix_operand {
   const T* data;
   std::ptrdiff_t step;
   const T* end;
+  bool rightwards = false;  // the panel that is likely to be next lies to the right, not below
 
   void rows(T* to, std::ptrdiff_t to_step, int row, int rows, int column, int columns) const {
     const T* from = data + row * step + column;
@@ -160,11 +161,10 @@ struct matrix_operand {
 
   void panel(T* to, int row, int rows, int column, int columns) const {
     constexpr int step_to = tile_columns<T>;
+    const std::ptrdiff_t next = rightwards ? step_to : rows * step;
     for (int i = 0; i < rows; ++i, to += step_to) {
       const T* from = data + (row + i) * step + column;
-      for (int l = 0; l < step_to; l += line<T>) {  // the part below, which is likely to be next
-        __builtin_prefetch(from + rows * step + l, 0, 2);
-      }
+      for (int l = 0; l < step_to; l += line<T>) __builtin_prefetch(from + next + l, 0, 2);
       if (columns == step_to) {
         vec<T>::loadu(from).storeu(to);
         vec<T>::loadu(from + width<T>).storeu(to + width<T>);
@@ -223,32 +223,65 @@ constexpr bool lies_in_memory = requires {
   A::lies_in_memory;
 };
 
+// Part [inner, inner + depth) of a panel of the right operand, packed beforehand.
+template <class T>
+struct packed_panels {
+  const T* data;
+  int k;
+  const T* operator()(int inner, int, int column, int, T*) const {
+    return data + std::ptrdiff_t(column) * k + inner * tile_columns<T>;
+  }
+  // Rows [first, first + rows) of the part of a panel that begins at `inner`.
+  void prefetch(int inner, int column, int first, int rows) const {
+    const T* at = data + std::ptrdiff_t(column) * k + (inner + first) * tile_columns<T>;
+    for (int i = 0; i < rows * tile_columns<T>; i += line<T>) __builtin_prefetch(at + i, 0, 2);
+  }
+};
+
+// The same, packed when it is wanted: where a single task reads it, it need not go to memory.
+template <class T, class B>
+struct packing_panels {
+  const B& b;
+  const T* operator()(int inner, int depth, int column, int width, T* room) const {
+    b.panel(room, inner, depth, column, width);
+    return room;
+  }
+  void prefetch(int, int, int, int) const {}
+};
+
 // One task: some rows and panels of the product.
-template <class T, class A, class Finish>
+template <class T, class A, class Right, class Finish>
 class gemm_task {
   static constexpr int panel = tile_columns<T>;
   static constexpr int a_step = gemm_depth + width<T>;
 
  public:
-  gemm_task(const A& a, const T* packed, const Finish& finish, int k, T* scratch)
+  gemm_task(const A& a, const Right& right, const Finish& finish, int k, T* scratch)
       : a_(a),
-        packed_(packed),
+        right_(right),
         finish_(finish),
         k_(k),
         left_(scratch),
-        product_(scratch + gemm_rows * a_step) {}
+        room_(left_ + gemm_rows * a_step),
+        product_(room_ + gemm_depth * panel) {}
 
   void run(int row, int rows, int column, int columns) const {
     for (int inner = 0; inner < k_; inner += gemm_depth) {
       const int depth = std::min(gemm_depth, k_ - inner);
       if constexpr (!lies_in_memory<A>) a_.rows(left_, a_step, row, rows, inner, depth);
       for (int j = 0; j < columns; j += panel) {
-        const T* right = packed_ + std::ptrdiff_t(column + j) * k_ + inner * panel;
+        const int width = std::min(panel, columns - j);
+        const T* right = right_(inner, depth, column + j, width, room_);
         for (int i = 0; i < rows; i += tile_rows) {
-          const int count = std::min(tile_rows, rows - i), width = std::min(panel, columns - j);
+          const int count = std::min(tile_rows, rows - i);
           const bool last = inner + depth == k_;
-          if (last)
-            for (int l = 0; l < count; ++l) finish_.prefetch(row + i + l, column + j, width);
+          // Memory is asked for a panel ahead: a tile is computed faster than a line arrives.
+          if (last && j == 0) prefetch(row + i, count, column, columns);
+          if (last) prefetch(row + i, count, column + j + panel, columns - j - panel);
+          if (j + panel < columns) {
+            const int share = depth * tile_rows / rows;
+            right_.prefetch(inner, column + j + panel, i / tile_rows * share, share);
+          }
           const T* left = left_ + i * a_step;
           std::ptrdiff_t step = a_step;
           if constexpr (lies_in_memory<A>)
@@ -265,13 +298,38 @@ class gemm_task {
   }
 
  private:
+  [[gnu::always_inline]] void prefetch(int row, int rows, int column, int columns) const {
+    for (int l = 0; l < rows && columns > 0; ++l)
+      finish_.prefetch(row + l, column, std::min(panel, columns));
+  }
+
   const A& a_;
-  const T* packed_;
+  const Right& right_;
   const Finish& finish_;
   const int k_;
   T* left_;
+  T* room_;
   T* product_;  // [panels][rows][panel]
 };
+
+template <class T, class A, class Right, class Finish>
+void run_gemm(int m, int n, int k, const A& a, const Right& right, const Finish& finish,
+              cpu_device& device, bool backwards) {
+  const gemm_plan<T> plan{m, n};
+  const int tasks = plan.row_blocks * plan.column_blocks;
+  device.parallel(tasks, [&](int number, int worker) {
+    const int task = backwards ? tasks - 1 - number : number;
+    const int row = task / plan.column_blocks * plan.rows;
+    const int column = task % plan.column_blocks * plan.columns;
+    if (row >= m) return;
+    T* const scratch = reinterpret_cast<T*>(device.scratch(worker));
+    gemm_task<T, A, Right, Finish>(a, right, finish, k, scratch)
+        .run(row, std::min(plan.rows, m - row), column, std::min(plan.columns, n - column));
+  });
+}
+
+// Whether each panel of the right operand is read by one task.
+constexpr bool packs_as_it_goes(int m) { return m <= gemm_rows; }
 
 }  // namespace detail
 
@@ -300,29 +358,24 @@ void gemm_pack(int n, int k, const B& b, T* packed, cpu_device& device) {
 template <class T, class A, class Finish>
 void gemm_packed(int m, int n, int k, const A& a, const T* packed, const Finish& finish,
                  cpu_device& device, bool backwards = false) {
-  using namespace detail;
-  const gemm_plan<T> plan{m, n};
-  const int tasks = plan.row_blocks * plan.column_blocks;
-  device.parallel(tasks, [&](int number, int worker) {
-    const int task = backwards ? tasks - 1 - number : number;
-    const int row = task / plan.column_blocks * plan.rows;
-    const int column = task % plan.column_blocks * plan.columns;
-    if (row >= m) return;
-    gemm_task<T, A, Finish>(a, packed, finish, k, reinterpret_cast<T*>(device.scratch(worker)))
-        .run(row, std::min(plan.rows, m - row), column, std::min(plan.columns, n - column));
-  });
+  detail::run_gemm<T>(m, n, k, a, detail::packed_panels<T>{packed, k}, finish, device, backwards);
 }
 
-/// Elements of T that gemm needs as workspace.
+/// Elements of T that gemm needs as workspace for up to m rows.
 template <class T>
-constexpr std::size_t gemm_workspace(int n, int k) {
-  return gemm_packed_size<T>(n, k);
+constexpr std::size_t gemm_workspace(int m, int n, int k) {
+  return detail::packs_as_it_goes(m) ? 0 : gemm_packed_size<T>(n, k);
 }
 
-/// The same with b as an operand, which is packed into the workspace.
+/// The same with b as an operand, which is packed into the workspace or, where the product has few
+/// rows, a panel at a time.
 template <class T, class A, class B, class Finish>
 void gemm(int m, int n, int k, const A& a, const B& b, const Finish& finish, T* workspace,
           cpu_device& device) {
+  if (detail::packs_as_it_goes(m)) {
+    detail::run_gemm<T>(m, n, k, a, detail::packing_panels<T, B>{b}, finish, device, false);
+    return;
+  }
   gemm_pack(n, k, b, workspace, device);
   gemm_packed(m, n, k, a, static_cast<const T*>(workspace), finish, device);
 }
