@@ -3,53 +3,15 @@
 
 #include <map>
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <google/protobuf/wire_format_lite.h>
 #include <leveldb/env.h>
 #include <leveldb/table_builder.h>
 
 #include "bundle.hpp"
+#include "wire_writer.hpp"
 
 namespace slim {
 
 namespace detail {
-
-/// A message, written field by field.
-class wire_writer {
-  using lite = google::protobuf::internal::WireFormatLite;
-
- public:
-  void number(int id, std::uint64_t value) {
-    if (value == 0) return;  // as protobuf does: zero is a field's default
-    tag(id, lite::WIRETYPE_VARINT);
-    write([&](auto& out) { out.WriteVarint64(value); });
-  }
-  void fixed32(int id, std::uint32_t value) {
-    if (value == 0) return;
-    tag(id, lite::WIRETYPE_FIXED32);
-    write([&](auto& out) { out.WriteLittleEndian32(value); });
-  }
-  void message(int id, const std::string& value) {
-    tag(id, lite::WIRETYPE_LENGTH_DELIMITED);
-    write([&](auto& out) { out.WriteVarint64(value.size()); });
-    bytes_ += value;
-  }
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  void tag(int id, lite::WireType type) {
-    write([&](auto& out) { out.WriteTag(lite::MakeTag(id, type)); });
-  }
-  template <class F>
-  void write(F f) {
-    google::protobuf::io::StringOutputStream stream(&bytes_);
-    google::protobuf::io::CodedOutputStream out(&stream);
-    f(out);
-  }
-
-  std::string bytes_;
-};
 
 inline std::string serialized(const stored_shape& dims) {
   wire_writer shape;
