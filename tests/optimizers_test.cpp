@@ -31,10 +31,25 @@ void step(Model& m, const record& r) {
   if (id == "adagrad") return m.update(adagrad{rate});
   if (id == "adadelta") return m.update(adadelta{rate});
   if (id == "ftrl") return m.update(ftrl{rate});
+  if (id == "rmsprop_centered")
+    return m.update(rmsprop{.learning_rate = rate,
+                            .decay = r.number("decay"),
+                            .momentum = r.number("momentum"),
+                            .centered = true});
+  const double l1 = r.number("l1_regularization_strength");
+  const double l2 = r.number("l2_regularization_strength");
+  if (id == "proximal_gradient_descent")
+    return m.update(proximal_gradient_descent{rate, l1, l2});
+  if (id == "proximal_adagrad")
+    return m.update(proximal_adagrad{rate, r.number("initial_accumulator_value"), l1, l2});
+  if (id == "ftrl_all")
+    return m.update(ftrl{rate, r.number("initial_accumulator_value"), l1, l2,
+                         r.number("learning_rate_power"),
+                         r.number("l2_shrinkage_regularization_strength"), r.number("beta")});
   REQUIRE(id == "ftrl_l1_l2");
   m.update(ftrl{.learning_rate = rate,
-                .l1_regularization_strength = r.number("l1_regularization_strength"),
-                .l2_regularization_strength = r.number("l2_regularization_strength")});
+                .l1_regularization_strength = l1,
+                .l2_regularization_strength = l2});
 }
 
 /// The largest difference of a run from the record's, relative to the largest element.
@@ -71,7 +86,7 @@ TEST_CASE("optimizers take TensorFlow's steps") {
       CHECK(difference<float>(r) < 1e-6);
     ++count;
   }
-  CHECK(count == 20);
+  CHECK(count == 25);
 }
 
 namespace {

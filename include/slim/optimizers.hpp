@@ -116,17 +116,29 @@ struct adam {
 };
 
 /// Tieleman and Hinton, 2012: s is a mean of g^2 that starts at 1; b = momentum * b +
-/// learning_rate * g / sqrt(s + epsilon); w -= b. Slots: RMSProp, RMSProp_1.
+/// learning_rate * g / sqrt(s + epsilon); w -= b. Slots: RMSProp, RMSProp_1. Centered, with m a mean
+/// of g, the root is of s - m^2 + epsilon (Graves, 2013); slots: RMSProp, RMSProp_1 (m), RMSProp_2.
 struct rmsprop {
   double learning_rate = 0.01;
   double decay = 0.9;
   double momentum = 0.0;
   double epsilon = 1e-10;
+  bool centered = false;
 
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate), rho = detail::hyperparameter<T>(decay);
     const T mu = detail::hyperparameter<T>(momentum), e = detail::hyperparameter<T>(epsilon);
+    if (centered) {
+      const auto slots = r.template slots<3>("RMSProp", {1.0, 0.0, 0.0});
+      detail::update_each(r, slots, [=](auto w, auto g, auto s, auto m, auto b) {
+        s += (g.square() - s) * (T(1) - rho);
+        m += (g - m) * (T(1) - rho);
+        b = b * mu + g * rate / (s - m.square() + e).sqrt();
+        w -= b;
+      });
+      return;
+    }
     const auto slots = r.template slots<2>("RMSProp", {1.0, 0.0});
     detail::update_each(r, slots, [=](auto w, auto g, auto s, auto b) {
       s += (g.square() - s) * (T(1) - rho);
@@ -172,10 +184,39 @@ struct adadelta {
   }
 };
 
-/// McMahan et al., KDD 2013 (FTRL-proximal, learning rate power -1/2): n' = n + g^2; z += g -
-/// (sqrt(n') - sqrt(n)) / learning_rate * w; w = (sign(z) l1 - z) / (sqrt(n') / learning_rate + 2
-/// l2) where |z| > l1, else 0. Slots: Ftrl (n), Ftrl_1 (z).
-struct ftrl {
+namespace detail {
+
+/// The proximal step of l1 |w| + l2 / 2 w^2 from u = w - rate * g: where the norms' own steps are
+/// taken exactly (Duchi and Singer, JMLR 2009).
+template <class T, class W, class G, class R>
+void proximal_step(W& w, const G& g, const R& rate, T l1, T l2) {
+  w -= g * rate;
+  w = w.sign() * (w.abs() - rate * l1).max(T(0)) / (T(1) + rate * l2);
+}
+
+}  // namespace detail
+
+/// u = w - learning_rate * g; w = sign(u) max(|u| - learning_rate * l1, 0) / (1 + learning_rate *
+/// l2).
+struct proximal_gradient_descent {
+  double learning_rate = 0.01;
+  double l1_regularization_strength = 0.0;
+  double l2_regularization_strength = 0.0;
+
+  template <class T>
+  void update(runner<T>& r) const {
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
+    const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
+    detail::update_each<T, 0>(r, {}, [=](auto w, auto g) {
+      using constant = Eigen::Array<T, Eigen::Dynamic, 1>;
+      detail::proximal_step(w, g, constant::Constant(w.size(), rate), l1, l2);
+    });
+  }
+};
+
+/// a += g^2; the same step with learning_rate / sqrt(a). Slot: ProximalAdagrad.
+struct proximal_adagrad {
   double learning_rate = 0.01;
   double initial_accumulator_value = 0.1;
   double l1_regularization_strength = 0.0;
@@ -186,11 +227,49 @@ struct ftrl {
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
     const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
+    const auto slots = r.template slots<1>("ProximalAdagrad", {initial_accumulator_value});
+    detail::update_each(r, slots, [=](auto w, auto g, auto a) {
+      a += g.square();
+      detail::proximal_step(w, g, rate * a.rsqrt(), l1, l2);
+    });
+  }
+};
+
+/// McMahan et al., KDD 2013 (FTRL-proximal), with TensorFlow's extras: n' = n + g^2; z += g +
+/// 2 * shrinkage * w - (n'^p - n^p) / learning_rate * w, p = -learning_rate_power; w = (sign(z) l1 -
+/// z) / (n'^p / learning_rate + 2 l2 + beta / learning_rate) where |z| > l1, else 0. Slots: Ftrl (n),
+/// Ftrl_1 (z).
+struct ftrl {
+  double learning_rate = 0.01;
+  double initial_accumulator_value = 0.1;
+  double l1_regularization_strength = 0.0;
+  double l2_regularization_strength = 0.0;
+  double learning_rate_power = -0.5;
+  double l2_shrinkage_regularization_strength = 0.0;
+  double beta = 0.0;
+
+  template <class T>
+  void update(runner<T>& r) const {
     const auto slots = r.template slots<2>("Ftrl", {initial_accumulator_value, 0.0});
+    if (learning_rate_power == -0.5)
+      step(r, slots, [](const auto& n) { return n.sqrt(); });
+    else
+      step(r, slots, [p = -detail::hyperparameter<T>(learning_rate_power)](const auto& n) {
+        return n.pow(p);
+      });
+  }
+
+ private:
+  template <class T, class Slots, class Power>
+  void step(runner<T>& r, const Slots& slots, Power power) const {
+    const T rate = detail::hyperparameter<T>(learning_rate);
+    const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
+    const T l2 = detail::hyperparameter<T>(l2_regularization_strength + beta / (2 * learning_rate));
+    const T shrink = detail::hyperparameter<T>(l2_shrinkage_regularization_strength);
     detail::update_each(r, slots, [=](auto w, auto g, auto n, auto z) {
-      z += g - ((n + g.square()).sqrt() - n.sqrt()) / rate * w;
+      z += g + T(2) * shrink * w - (power(n + g.square()) - power(n)) / rate * w;
       n += g.square();
-      w = (z.abs() > l1).select((z.sign() * l1 - z) / (n.sqrt() / rate + T(2) * l2), T(0));
+      w = (z.abs() > l1).select((z.sign() * l1 - z) / (power(n) / rate + T(2) * l2), T(0));
     });
   }
 };
