@@ -24,7 +24,9 @@ using update_elements = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
 /// A hyperparameter as TensorFlow holds it.
 template <class T>
 T hyperparameter(double value) {
-  return static_cast<T>(static_cast<float>(value));
+  // volatile: g++ 12 joins several of these into one vector and loses the rounding on the way.
+  const volatile float held = static_cast<float>(value);
+  return static_cast<T>(held);
 }
 
 /// f(w, g, slot...) on pieces of all trainable variables, small enough for the first cache, so that
