@@ -14,7 +14,7 @@ struct relu_fn {
   static constexpr std::string_view name = "relu";
   template <std::floating_point T>
   constexpr T operator()(T x) const {
-    return x > 0 ? x : T(0);
+    return x <= 0 ? T(0) : x;  // NaN stays NaN
   }
   template <std::floating_point T>
   constexpr T gradient(T y) const {
@@ -40,7 +40,7 @@ struct relu6_fn {
   static constexpr std::string_view name = "relu6";
   template <std::floating_point T>
   constexpr T operator()(T x) const {
-    return x > 0 ? (x < 6 ? x : T(6)) : T(0);
+    return x <= 0 ? T(0) : (x >= 6 ? T(6) : x);
   }
   template <std::floating_point T>
   constexpr T gradient(T y) const {

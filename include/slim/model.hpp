@@ -143,6 +143,12 @@ class model
     ++global_step_;
   }
 
+  /// The same of some variables alone: those in these ranges (runner::ranges_of).
+  template <class Optimizer>
+  void update(const Optimizer& optimizer, std::span<const element_range> ranges) {
+    runner_.update_only(ranges, [&] { update(optimizer); });
+  }
+
   /// The seed of dropout and the step its masks are drawn for.
   void set_random(std::uint64_t seed, std::uint64_t step) { runner_.set_random(seed, step); }
 

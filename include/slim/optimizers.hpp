@@ -10,6 +10,8 @@
 
 #include <array>
 #include <cmath>
+#include <span>
+#include <string_view>
 #include "eigen.hpp"
 
 #include "runner.hpp"
@@ -51,9 +53,37 @@ void update_each(runner<T>& r, const std::array<std::span<T>, Slots>& slots, F f
 
 }  // namespace detail
 
+/// What an optimizer's slots start from.
+class slot_values {
+ public:
+  template <class... Value>
+  constexpr slot_values(Value... values) : values_{values...}, count_(sizeof...(Value)) {}
+
+  constexpr std::span<const double> all() const { return {values_, count_}; }
+  template <std::size_t N>
+  constexpr std::array<double, N> first() const {
+    std::array<double, N> some{};
+    for (std::size_t i = 0; i < N; ++i) some[i] = values_[i];
+    return some;
+  }
+
+ private:
+  double values_[3]{};
+  std::size_t count_;
+};
+
+/// A number that an optimizer keeps besides its slots, under its name in TensorFlow's checkpoints.
+struct optimizer_scalar {
+  std::string_view name;
+  float value;
+};
+
 /// w -= learning_rate * g.
 struct gradient_descent {
   double learning_rate = 0.01;
+
+  static constexpr std::string_view slot_name = "";
+  constexpr slot_values initial_slots() const { return {}; }
 
   template <class T>
   void update(runner<T>& r) const {
@@ -69,12 +99,15 @@ struct momentum {
   double momentum = 0.9;
   bool use_nesterov = false;
 
+  static constexpr std::string_view slot_name = "Momentum";
+  constexpr slot_values initial_slots() const { return {0.0}; }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T mu = detail::hyperparameter<T>(momentum);
     const bool nesterov = use_nesterov;
-    const auto slots = r.template slots<1>("Momentum", {0.0});
+    const auto slots = r.template slots<1>(slot_name, initial_slots().template first<1>());
     detail::update_each(r, slots, [=](auto w, auto g, auto a) {
       a = a * mu + g;
       if (nesterov)
@@ -94,9 +127,12 @@ struct adam {
   double beta2 = 0.999;
   double epsilon = 1e-8;
 
+  static constexpr std::string_view slot_name = "Adam";
+  constexpr slot_values initial_slots() const { return {0.0, 0.0}; }
+
   template <class T>
   void update(runner<T>& r) const {
-    const auto slots = r.template slots<2>("Adam", {0.0, 0.0});
+    const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     const T b1 = detail::hyperparameter<T>(beta1), b2 = detail::hyperparameter<T>(beta2);
     const T e = detail::hyperparameter<T>(epsilon);
     const T rate = detail::hyperparameter<T>(learning_rate) *
@@ -108,18 +144,25 @@ struct adam {
     });
   }
 
+  /// What TensorFlow's checkpoints hold after so many updates.
+  std::array<optimizer_scalar, 2> saved_scalars(long updates) const {
+    return {
+        {{"beta1_power", power(beta1, updates + 1)}, {"beta2_power", power(beta2, updates + 1)}}};
+  }
+
  private:
   /// beta^t by t - 1 products in float32, as TensorFlow's beta1_power and beta2_power.
   static float power(double beta, long t) {
     float p = static_cast<float>(beta);
-    for (long i = 1; i < t; ++i) p *= static_cast<float>(beta);
+    for (long i = 1; i < t && p != 0; ++i) p *= static_cast<float>(beta);
     return p;
   }
 };
 
 /// Tieleman and Hinton, 2012: s is a mean of g^2 that starts at 1; b = momentum * b +
-/// learning_rate * g / sqrt(s + epsilon); w -= b. Slots: RMSProp, RMSProp_1. Centered, with m a mean
-/// of g, the root is of s - m^2 + epsilon (Graves, 2013); slots: RMSProp, RMSProp_1 (m), RMSProp_2.
+/// learning_rate * g / sqrt(s + epsilon); w -= b. Slots: RMSProp, RMSProp_1. Centered, with m a
+/// mean of g, the root is of s - m^2 + epsilon (Graves, 2013); slots: RMSProp, RMSProp_1 (m),
+/// RMSProp_2.
 struct rmsprop {
   double learning_rate = 0.01;
   double decay = 0.9;
@@ -127,12 +170,17 @@ struct rmsprop {
   double epsilon = 1e-10;
   bool centered = false;
 
+  static constexpr std::string_view slot_name = "RMSProp";
+  constexpr slot_values initial_slots() const {
+    return centered ? slot_values{1.0, 0.0, 0.0} : slot_values{1.0, 0.0};
+  }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate), rho = detail::hyperparameter<T>(decay);
     const T mu = detail::hyperparameter<T>(momentum), e = detail::hyperparameter<T>(epsilon);
     if (centered) {
-      const auto slots = r.template slots<3>("RMSProp", {1.0, 0.0, 0.0});
+      const auto slots = r.template slots<3>(slot_name, initial_slots().template first<3>());
       detail::update_each(r, slots, [=](auto w, auto g, auto s, auto m, auto b) {
         s += (g.square() - s) * (T(1) - rho);
         m += (g - m) * (T(1) - rho);
@@ -141,7 +189,7 @@ struct rmsprop {
       });
       return;
     }
-    const auto slots = r.template slots<2>("RMSProp", {1.0, 0.0});
+    const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     detail::update_each(r, slots, [=](auto w, auto g, auto s, auto b) {
       s += (g.square() - s) * (T(1) - rho);
       b = b * mu + g * rate / (s + e).sqrt();
@@ -155,10 +203,13 @@ struct adagrad {
   double learning_rate = 0.01;
   double initial_accumulator_value = 0.1;
 
+  static constexpr std::string_view slot_name = "Adagrad";
+  constexpr slot_values initial_slots() const { return {initial_accumulator_value}; }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate);
-    const auto slots = r.template slots<1>("Adagrad", {initial_accumulator_value});
+    const auto slots = r.template slots<1>(slot_name, initial_slots().template first<1>());
     detail::update_each(r, slots, [=](auto w, auto g, auto a) {
       a += g.square();
       w -= g * rate / a.sqrt();
@@ -173,11 +224,14 @@ struct adadelta {
   double rho = 0.95;
   double epsilon = 1e-8;
 
+  static constexpr std::string_view slot_name = "Adadelta";
+  constexpr slot_values initial_slots() const { return {0.0, 0.0}; }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate), p = detail::hyperparameter<T>(rho);
     const T e = detail::hyperparameter<T>(epsilon);
-    const auto slots = r.template slots<2>("Adadelta", {0.0, 0.0});
+    const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     detail::update_each(r, slots, [=](auto w, auto g, auto a, auto d) {
       a = a * p + g.square() * (T(1) - p);
       w -= ((d + e) / (a + e)).sqrt() * g * rate;
@@ -205,6 +259,9 @@ struct proximal_gradient_descent {
   double l1_regularization_strength = 0.0;
   double l2_regularization_strength = 0.0;
 
+  static constexpr std::string_view slot_name = "";
+  constexpr slot_values initial_slots() const { return {}; }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate);
@@ -224,12 +281,15 @@ struct proximal_adagrad {
   double l1_regularization_strength = 0.0;
   double l2_regularization_strength = 0.0;
 
+  static constexpr std::string_view slot_name = "ProximalAdagrad";
+  constexpr slot_values initial_slots() const { return {initial_accumulator_value}; }
+
   template <class T>
   void update(runner<T>& r) const {
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
     const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
-    const auto slots = r.template slots<1>("ProximalAdagrad", {initial_accumulator_value});
+    const auto slots = r.template slots<1>(slot_name, initial_slots().template first<1>());
     detail::update_each(r, slots, [=](auto w, auto g, auto a) {
       a += g.square();
       detail::proximal_step(w, g, rate * a.rsqrt(), l1, l2);
@@ -238,9 +298,9 @@ struct proximal_adagrad {
 };
 
 /// McMahan et al., KDD 2013 (FTRL-proximal), with TensorFlow's extras: n' = n + g^2; z += g +
-/// 2 * shrinkage * w - (n'^p - n^p) / learning_rate * w, p = -learning_rate_power; w = (sign(z) l1 -
-/// z) / (n'^p / learning_rate + 2 l2 + beta / learning_rate) where |z| > l1, else 0. Slots: Ftrl (n),
-/// Ftrl_1 (z).
+/// 2 * shrinkage * w - (n'^p - n^p) / learning_rate * w, p = -learning_rate_power; w = (sign(z) l1
+/// - z) / (n'^p / learning_rate + 2 l2 + beta / learning_rate) where |z| > l1, else 0. Slots: Ftrl
+/// (n), Ftrl_1 (z).
 struct ftrl {
   double learning_rate = 0.01;
   double initial_accumulator_value = 0.1;
@@ -250,9 +310,12 @@ struct ftrl {
   double l2_shrinkage_regularization_strength = 0.0;
   double beta = 0.0;
 
+  static constexpr std::string_view slot_name = "Ftrl";
+  constexpr slot_values initial_slots() const { return {initial_accumulator_value, 0.0}; }
+
   template <class T>
   void update(runner<T>& r) const {
-    const auto slots = r.template slots<2>("Ftrl", {initial_accumulator_value, 0.0});
+    const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     if (learning_rate_power == -0.5)
       step(r, slots, [](const auto& n) { return n.sqrt(); });
     else

@@ -1,5 +1,5 @@
-// Runs the programs of one model: owns its variables, gradients and prepared values. Knows nothing of
-// the types the network was spelled with, so it compiles once an element type.
+// Runs the programs of one model: owns its variables, gradients and prepared values. Knows nothing
+// of the types the network was spelled with, so it compiles once an element type.
 #pragma once
 
 #include <array>
@@ -43,7 +43,9 @@ class runner {
                 std::max(inference.memory.bytes, training_.memory.bytes)),
         losses_(static_cast<std::size_t>(training_.losses.size())),
         regularization_(static_cast<std::size_t>(training_.regularizers.size())) {
-    for (const variable_row& row : inference_.variables) add_trainable(row);
+    for (const variable_row& row : inference_.variables)
+      if (row.trainable) add_range(row, trainable_);
+    updated_ = trainable_;
   }
 
   runner(const runner&) = delete;  // sessions and the last run's program are kept by address
@@ -98,34 +100,62 @@ class runner {
   std::span<T> flat_gradients() { return flat(gradients_); }
   const variable_row& row(int v) const { return inference_.variables[v]; }
 
-  /// The variables an optimizer may change, neighbours taken together.
-  std::span<const element_range> trainable_ranges() const { return trainable_; }
+  /// The variables an optimizer changes now, neighbours taken together: all trainable ones, unless
+  /// update_only is at work.
+  std::span<const element_range> trainable_ranges() const { return updated_; }
+  /// Where these variables lie, in this order; neighbours are taken together.
+  std::vector<element_range> ranges_of(std::span<const int> variables) const {
+    std::vector<element_range> ranges;
+    for (const int v : variables) add_range(row(v), ranges);
+    return ranges;
+  }
+  /// Calls f, in which optimizers change these ranges alone.
+  template <class F>
+  void update_only(std::span<const element_range> ranges, F f) {
+    const std::span<const element_range> all = updated_;
+    updated_ = ranges;
+    f();
+    updated_ = all;
+  }
 
   /// Counts an update by this optimizer, and gives its N slots, arenas of the variables' layout.
   /// The first update by an optimizer of another name makes new ones, filled with `initial`.
   template <std::size_t N>
   std::array<std::span<T>, N> slots(std::string_view optimizer,
                                     const std::array<double, N>& initial) {
-    forbid_when_frozen("update");
-    if (optimizer != optimizer_) {
-      std::vector<aligned_buffer> made;
-      for (std::size_t i = 0; i < N; ++i) {
-        made.emplace_back(variables_.size());
-        const std::span<T> elements = flat(made.back());
-        if (initial[i] != 0)
-          std::fill(elements.begin(), elements.end(), static_cast<T>(initial[i]));
-      }
-      slots_ = std::move(made);
-      optimizer_ = optimizer;
-      updates_ = 0;
-    }
+    make_slots(optimizer, initial);
     ++updates_;
     std::array<std::span<T>, N> spans;
     for (std::size_t i = 0; i < N; ++i) spans[i] = flat(slots_[i]);
     return spans;
   }
+  /// Makes an optimizer's slots, unless they are there.
+  void make_slots(std::string_view optimizer, std::span<const double> initial) {
+    forbid_when_frozen("update");
+    if (optimizer == optimizer_ && slots_.size() == initial.size()) return;
+    std::vector<aligned_buffer> made;
+    for (const double value : initial) {
+      made.emplace_back(variables_.size());
+      const std::span<T> elements = flat(made.back());
+      if (value != 0) std::fill(elements.begin(), elements.end(), static_cast<T>(value));
+    }
+    slots_ = std::move(made);
+    optimizer_ = optimizer;
+    updates_ = 0;
+  }
+  int slot_count() const { return static_cast<int>(slots_.size()); }
+  /// A slot's name behind a variable's, in TensorFlow's checkpoints: Adam, Adam_1.
+  std::string slot_name(int slot) const {
+    return std::string(optimizer_) + (slot == 0 ? "" : "_" + std::to_string(slot));
+  }
+  /// A variable's part of a slot.
+  tensor_view<T> slot(int slot, int variable) {
+    return {elements(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,
+            row(variable).dims};
+  }
   /// Updates by the optimizer whose slots these are.
   long updates() const { return updates_; }
+  void set_updates(long updates) { updates_ = updates; }
 
   /// What was derived from the variables no longer holds.
   void variables_changed() { version_.fetch_add(1, std::memory_order_release); }
@@ -140,9 +170,10 @@ class runner {
     return version();
   }
 
-  /// Gives back the memory of all that inference does not read: gradients, an optimizer's slots, and
-  /// variables and prepared values that only steps that prepare read. Those steps run one by one, and
-  /// what each is the last to read goes at once. Then variables cannot be changed, nor trained.
+  /// Gives back the memory of all that inference does not read: gradients, an optimizer's slots,
+  /// and variables and prepared values that only steps that prepare read. Those steps run one by
+  /// one, and what each is the last to read goes at once. Then variables cannot be changed, nor
+  /// trained.
   void freeze() {
     if (frozen_) return;
     const std::lock_guard lock(preparing_);
@@ -171,8 +202,8 @@ class runner {
 
   /// Runs the inference program on n images; returns the output of the images given. With `output`
   /// it is written there: `count` elements, as many as the images given have.
-  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs,
-                               T* output = nullptr, long count = 0) {
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
+                               long count = 0) {
     passes_.start(inference_, memory(), inputs, output, count);
     updates_due_ = false;
     if (!is_prepared()) prepare();
@@ -253,21 +284,19 @@ class runner {
       const int first = v;
       while (v < inference_.variables.size() && dropped_[static_cast<std::size_t>(v)]) ++v;
       if (v > first)
-        variables_.drop(
-            static_cast<std::size_t>(plan.first_byte(first)),
-            static_cast<std::size_t>(plan.first_byte(v - 1) + plan.bytes_of(v - 1)));
+        variables_.drop(static_cast<std::size_t>(plan.first_byte(first)),
+                        static_cast<std::size_t>(plan.first_byte(v - 1) + plan.bytes_of(v - 1)));
       else
         ++v;
     }
   }
 
-  void add_trainable(const variable_row& row) {
-    if (!row.trainable) return;
+  static void add_range(const variable_row& row, std::vector<element_range>& ranges) {
     const long last = graph_builder::aligned_end(row.offset + row.dims.count());
-    if (!trainable_.empty() && trainable_.back().last == row.offset)
-      trainable_.back().last = last;
+    if (!ranges.empty() && ranges.back().last == row.offset)
+      ranges.back().last = last;
     else
-      trainable_.push_back({row.offset, last});
+      ranges.push_back({row.offset, last});
   }
 
   program inference_, training_;
@@ -276,6 +305,7 @@ class runner {
   passes<T> passes_;
   std::vector<T> losses_, regularization_;
   std::vector<element_range> trainable_;
+  std::span<const element_range> updated_;
   std::vector<aligned_buffer> slots_;
   std::string_view optimizer_;  // whose slots they are
   long updates_ = 0;
