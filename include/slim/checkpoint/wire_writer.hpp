@@ -33,6 +33,11 @@ class wire_writer {
     tag(id, lite::WIRETYPE_FIXED64);
     write([&](auto& out) { out.WriteLittleEndian64(value); });
   }
+  /// A float that is written even where it is zero: one of several kinds of value.
+  void fixed_always(int id, float value) {
+    tag(id, lite::WIRETYPE_FIXED32);
+    write([&](auto& out) { out.WriteLittleEndian32(std::bit_cast<std::uint32_t>(value)); });
+  }
   void fixed(int id, float value) { fixed32(id, std::bit_cast<std::uint32_t>(value)); }
   void fixed(int id, double value) { fixed64(id, std::bit_cast<std::uint64_t>(value)); }
   /// A message, a string or bytes.
