@@ -124,7 +124,8 @@ extra_state restore_training(Model& m, const Optimizer& optimizer, const std::st
 }
 
 /// Saves a run's checkpoints in a folder: names them by the step, writes which is the latest, and
-/// deletes old ones.
+/// deletes old ones, and before its first what a run that was killed has left unfinished. One
+/// process at a time may save under a prefix.
 class saver {
  public:
   explicit saver(const saver_options& options = {}) : options_(options) {}
@@ -135,6 +136,8 @@ class saver {
   template <class Model, class Optimizer>
   std::string save(Model& m, const Optimizer& optimizer, const std::string& prefix,
                    const extra_state& extra = {}) {
+    if (!cleaned_) remove_unfinished(prefix);
+    cleaned_ = true;
     const std::string name = prefix + "-" + std::to_string(m.global_step());
     save_training(m, optimizer, name, extra);
     publish(name);
@@ -142,6 +145,17 @@ class saver {
   }
 
  private:
+  static void remove_unfinished(const std::string& prefix) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    const fs::path p(prefix);
+    const fs::path folder = p.has_parent_path() ? p.parent_path() : fs::path(".");
+    for (const auto& file : fs::directory_iterator(folder, ignored)) {
+      const std::string name = file.path().filename().string();
+      if (name.starts_with(p.filename().string() + "-") && name.ends_with(".tempstate"))
+        fs::remove(file.path(), ignored);
+    }
+  }
   void publish(const std::string& name) {
     namespace fs = std::filesystem;
     const fs::path parent = fs::path(name).parent_path();
@@ -173,6 +187,7 @@ class saver {
   }
 
   saver_options options_;
+  bool cleaned_ = false;
 };
 
 }  // namespace slim
