@@ -29,7 +29,7 @@ using lenet =
 
 struct options {
   std::string data, logdir = "lenet_log", picture;
-  std::int64_t steps = 1200;
+  std::int64_t steps = 2000;
   double learning_rate = 0.001;
   int threads = 2;
   std::uint64_t seed = 1;

@@ -34,7 +34,7 @@ struct dataset_options {
   std::string characters{digits};  ///< the classes, in this order
   int size = 28;                   ///< pixels, of each side
   int channels = 1;                ///< 1: grey, 3: RGB
-  int train = 20'000, test = 4'000;
+  int train = 40'000, test = 4'000;
   int train_shards = 4, test_shards = 1;
   double held_out = 0.2;  ///< of the families: about this part is for testing alone
   double jpeg = 0.5;      ///< this part is written as JPEG, the rest as PNG
