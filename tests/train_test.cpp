@@ -99,6 +99,27 @@ TEST_CASE("a checkpoint holds slots and step under TensorFlow's names") {
   CHECK(saved_step(tmp.path()) == 3);
 }
 
+TEST_CASE("where some variables are trained, theirs alone have slots, and resuming is exact") {
+  const auto some = [](const std::string& folder, std::int64_t steps) {
+    cpu_device device(1);
+    trainer m(device);
+    m.initialize(3);
+    input_pipeline batches(source, endless(), decode, {features}, {});
+    auto op =
+        learning::create_train_op(m, momentum{0.1, 0.9}, {.variables_to_train = {"net/b/weights"}});
+    learning::train(op, batches, folder, {.number_of_steps = steps});
+    return std::vector<float>(m.variable<"net/b/weights">().begin(),
+                              m.variable<"net/b/weights">().end());
+  };
+  temporary_folder whole, parts;
+  const auto want = some(whole.path(), 6);
+  some(parts.path(), 3);
+  CHECK(some(parts.path(), 6) == want);
+  const checkpoint_reader r(whole.path());
+  CHECK(r.find("net/b/weights/Momentum") != nullptr);
+  CHECK(r.find("net/a/weights/Momentum") == nullptr);
+}
+
 TEST_CASE("the step limit counts all runs, and is looked at behind a step") {
   temporary_folder tmp;
   recorder seen;

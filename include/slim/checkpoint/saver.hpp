@@ -28,17 +28,20 @@ namespace detail {
 
 inline constexpr std::string_view updates_name = "slim/updates", extra_prefix = "slim/extra/";
 
-/// The variables that are saved and, behind each, the slots of those that are trained, by their
-/// names in TensorFlow's checkpoints.
+/// The variables that are saved and, behind them, the slots of those that are trained (all that can
+/// be if `trained` is empty), by their names in TensorFlow's checkpoints.
 template <class Model, class Optimizer>
-auto training_tensors(Model& m, const Optimizer& optimizer) {
+auto training_tensors(Model& m, const Optimizer& optimizer, std::span<const int> trained) {
   auto all = saved_variables(m);
   auto& r = m.shared_runner();
   if (optimizer.initial_slots().all().empty()) return all;
   r.make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
-  for (int v = 0; v < Model::variable_count; ++v)
-    for (int k = 0; m.trainable(v) && k < r.slot_count(); ++k)
+  for (int v = 0; v < Model::variable_count; ++v) {
+    const bool listed = std::find(trained.begin(), trained.end(), v) != trained.end();
+    if (!m.trainable(v) || (!trained.empty() && !listed)) continue;
+    for (int k = 0; k < r.slot_count(); ++k)
       all.push_back({m.variable_name(v) + "/" + r.slot_name(k), r.slot(k, v)});
+  }
   return all;
 }
 
@@ -73,8 +76,8 @@ inline void remove_checkpoint(const std::string& prefix) {
 /// is all of its name. A kill at any instant leaves it whole or absent. Throws checkpoint_error.
 template <class Model, class Optimizer>
 void save_training(Model& m, const Optimizer& optimizer, const std::string& prefix,
-                   const extra_state& extra = {}) {
-  auto tensors = detail::training_tensors(m, optimizer);
+                   const extra_state& extra = {}, std::span<const int> trained = {}) {
+  auto tensors = detail::training_tensors(m, optimizer, trained);
   std::sort(tensors.begin(), tensors.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
   checkpoint_writer writer(prefix);
@@ -98,7 +101,8 @@ void save_training(Model& m, const Optimizer& optimizer, const std::string& pref
 /// optimizer; `path` as checkpoint_reader takes it. Returns the extra state. Throws
 /// checkpoint_error, which names file, variable and fault, before anything has changed.
 template <class Model, class Optimizer>
-extra_state restore_training(Model& m, const Optimizer& optimizer, const std::string& path) {
+extra_state restore_training(Model& m, const Optimizer& optimizer, const std::string& path,
+                             std::span<const int> trained = {}) {
   const checkpoint_reader reader(path);
   const auto number = [&](const std::string& name) {
     return reader.template read<std::int64_t>(name).at(0);
@@ -111,7 +115,7 @@ extra_state restore_training(Model& m, const Optimizer& optimizer, const std::st
   const bool ours = reader.find(detail::updates_name) != nullptr;
   const std::int64_t updates = ours ? number(std::string(detail::updates_name)) : step;
 
-  const auto tensors = detail::training_tensors(m, optimizer);
+  const auto tensors = detail::training_tensors(m, optimizer, trained);
   std::vector<std::string> names;
   for (const auto& t : tensors) names.push_back(t.name);
   restore_report report;
@@ -135,11 +139,11 @@ class saver {
   /// then everything saved before is still there.
   template <class Model, class Optimizer>
   std::string save(Model& m, const Optimizer& optimizer, const std::string& prefix,
-                   const extra_state& extra = {}) {
+                   const extra_state& extra = {}, std::span<const int> trained = {}) {
     if (!cleaned_) remove_unfinished(prefix);
     cleaned_ = true;
     const std::string name = prefix + "-" + std::to_string(m.global_step());
-    save_training(m, optimizer, name, extra);
+    save_training(m, optimizer, name, extra, trained);
     publish(name);
     return name;
   }

@@ -108,7 +108,8 @@ class training_run {
 
   void begin() {
     if (const auto latest = latest_checkpoint(folder_)) {
-      const extra_state extra = restore_training(op_.model(), op_.optimizer(), *latest);
+      const extra_state extra =
+          restore_training(op_.model(), op_.optimizer(), *latest, op_.variables());
       const auto position = extra.find("input_position");
       if (position != extra.end()) batches_.seek(position->second);
       note("restored " + *latest);
@@ -154,9 +155,9 @@ class training_run {
   }
 
   void save() {
-    const std::string path = saver_.save(op_.model(), op_.optimizer(),
-                                         (std::filesystem::path(folder_) / "model.ckpt").string(),
-                                         {{"input_position", batches_.position()}});
+    const std::string path = saver_.save(
+        op_.model(), op_.optimizer(), (std::filesystem::path(folder_) / "model.ckpt").string(),
+        {{"input_position", batches_.position()}}, op_.variables());
     log_.add_session_log(summaries::session_status::checkpoint, now(), path);
     log_.flush();
     saved_ = now();

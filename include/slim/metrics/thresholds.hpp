@@ -16,8 +16,8 @@ class outcomes_at_thresholds {
   explicit outcomes_at_thresholds(std::vector<float> thresholds)
       : thresholds_(std::move(thresholds)), order_(thresholds_.size()), sorted_(thresholds_) {
     for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = i;
-    std::stable_sort(order_.begin(), order_.end(),
-                     [&](auto a, auto b) { return thresholds_[a] < thresholds_[b]; });
+    std::sort(order_.begin(), order_.end(),
+              [&](auto a, auto b) { return thresholds_[a] < thresholds_[b]; });
     std::sort(sorted_.begin(), sorted_.end());
     reset();
   }

@@ -14,16 +14,18 @@
 
 namespace slim::summaries {
 
+/// A picture as a PNG file.
+struct event_picture {
+  int height = 0, width = 0, channels = 0;
+  std::string png{};
+};
+
 /// One value of a summary, by kind.
 struct event_value {
   std::string tag;
   std::optional<float> scalar{};
   std::optional<std::string> histogram{};  ///< a serialized HistogramProto
-  struct picture {
-    int height = 0, width = 0, channels = 0;
-    std::string png;
-  };
-  std::optional<picture> image{};
+  std::optional<event_picture> image{};
 };
 
 struct event {
@@ -92,7 +94,7 @@ class event_reader {
     }
     return m.good();
   }
-  static bool parse_image(const wire_field& image, event_value::picture& p) {
+  static bool parse_image(const wire_field& image, event_picture& p) {
     wire_message m(image.bytes);
     for (wire_field f; m.next(f);) {
       if (f.id == 1) p.height = static_cast<int>(f.number);
