@@ -46,7 +46,7 @@ def main():
     if blocks < 2:
         print(f"README.md has {blocks} blocks of C++, 2 or more were expected")
         return 1
-    packages = ["eigen3", "protobuf", "libisal", "snappy"]
+    packages = ["eigen3", "protobuf", "libisal", "snappy", "zlib", "libpng", "libjpeg"]
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", *packages], check=True,
                            capture_output=True, text=True).stdout.split()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
-# --full adds what takes longer than continuous integration allows: clang's unit and large tests,
-# the sanitizers over all of them, every benchmark, and all networks beside the real TF-Slim.
+# --full adds what takes longer than continuous integration allows: clang's unit and large tests and
+# every header alone, the sanitizers over all of them, long tests, every benchmark, and all networks
+# beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -77,7 +78,9 @@ run_tests() {  # folder, meson test arguments
 
 mkdir -p build
 clang=$(command -v clang++-19 || command -v clang++ || true)
-suite release "--no-suite conformance --no-suite conformance-quick" CXX=g++ --
+long="--no-suite long"
+if $full; then long=""; fi
+suite release "--no-suite conformance --no-suite conformance-quick $long" CXX=g++ --
 build_all build/release
 conformance=conformance-quick
 if $full; then conformance=conformance; fi

@@ -19,6 +19,7 @@
 
 #include <slim/data/example.hpp>
 #include <slim/data/tfrecord.hpp>
+#include <slim/image_encode.hpp>
 
 #include "draw.hpp"
 
@@ -33,7 +34,7 @@ struct dataset_options {
   std::string characters{digits};  ///< the classes, in this order
   int size = 28;                   ///< pixels, of each side
   int channels = 1;                ///< 1: grey, 3: RGB
-  int train = 20'000, test = 4'000;
+  int train = 40'000, test = 4'000;
   int train_shards = 4, test_shards = 1;
   double held_out = 0.2;  ///< of the families: about this part is for testing alone
   double jpeg = 0.5;      ///< this part is written as JPEG, the rest as PNG
@@ -50,8 +51,7 @@ struct font_split {
 
 /// Splits fonts by family, by the seed; at least one family is on either side. Throws font_error if
 /// there is only one.
-inline font_split split_fonts(const std::vector<font>& fonts, double held_out,
-                              std::uint64_t seed) {
+inline font_split split_fonts(const std::vector<font>& fonts, double held_out, std::uint64_t seed) {
   std::set<std::string> names;
   for (const font& f : fonts) names.insert(f.family);
   if (names.size() < 2)
@@ -103,7 +103,9 @@ inline slim::data::example make_example(const dataset_options& o, const std::vec
   const picture p = draw(faces.of(f), o.characters[label], o.size, o.channels, o.chance, random);
   using namespace slim::data;
   example e;
-  e.features["image/encoded"] = bytes_list{jpeg ? encode_jpeg(p, o.quality) : encode_png(p)};
+  e.features["image/encoded"] =
+      bytes_list{jpeg ? slim::encode_jpeg(p.pixels, p.size, p.size, p.channels, o.quality)
+                      : slim::encode_png(p.pixels, p.size, p.size, p.channels)};
   e.features["image/format"] = bytes_list{jpeg ? "jpeg" : "png"};
   e.features["image/class/label"] = int64_list{static_cast<std::int64_t>(label)};
   e.features["image/height"] = int64_list{o.size};

@@ -10,10 +10,16 @@
 
 #include <slim/random.hpp>
 
-#include "encode.hpp"
 #include "fonts.hpp"
 
 namespace glyphs {
+
+/// Of 8 bits; element [y, x, c] is pixels[(y * size + x) * channels + c].
+struct picture {
+  int size = 0;
+  int channels = 1;  ///< 1: grey, 3: RGB
+  std::vector<std::uint8_t> pixels{};
+};
 
 /// How far chance may go. Lengths are fractions of the picture's side.
 struct distortions {

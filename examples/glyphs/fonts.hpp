@@ -165,8 +165,8 @@ inline std::vector<font> find_fonts(const std::vector<std::string>& folders,
   found.erase(std::unique(found.begin(), found.end(),
                           [&](const font& a, const font& b) { return name(a) == name(b); }),
               found.end());
-  if (found.empty()) throw font_error(folders.front() + ": no font with all of " +
-                                      std::string(characters));
+  if (found.empty())
+    throw font_error(folders.front() + ": no font with all of " + std::string(characters));
   return found;
 }
 

@@ -3,6 +3,8 @@
 //   ARG_SCOPE   its arg_scope
 //   IMAGE_SIZE  its default
 //   BATCH_NORM  1 if batch statistics tell its training from its inference
+#include <numeric>
+
 #include <slim/checkpoint.hpp>
 #include <slim/slim.hpp>
 
@@ -17,10 +19,9 @@ constexpr int batch = 4, size = IMAGE_SIZE;
 
 /// The network in TF-Slim's own arg_scope, without dropout; logits [n, classes] whatever its own.
 template <bool Training>
-using network_type =
-    sequence<nets::ARG_SCOPE<nets::NET<num_classes{1000}, dropout_keep_prob{1.0},
-                                       is_training{Training}>>,
-             flatten<>>;
+using network_type = sequence<
+    nets::ARG_SCOPE<nets::NET<num_classes{1000}, dropout_keep_prob{1.0}, is_training{Training}>>,
+    flatten<>>;
 
 /// The network and what it is trained on.
 template <bool Training, class T, class Backend, class... More>
@@ -48,7 +49,10 @@ struct run {
 template <class Run>
 void write_losses(Run& r) {
   r.write("loss", r.m.losses()[0]);
-  r.write("regularization_loss", r.m.total_loss() - r.m.losses()[0]);
+  // Not the total loss less the loss: that would be what rounding leaves of a small number.
+  const auto penalties = r.m.regularization_losses();
+  r.write("regularization_loss",
+          std::accumulate(penalties.begin(), penalties.end(), decltype(r.m.total_loss())(0)));
   r.write("total_loss", r.m.total_loss());
   for (int v = 0; v < decltype(r.m)::variable_count; ++v) {
     if (!r.m.trainable(v)) continue;
@@ -70,7 +74,7 @@ void write_updated(Run& r) {
 
 /// Without batch statistics a pass of training and one of inference are one type, compiled once.
 template <bool Training>
-constexpr bool distinct = Training && BATCH_NORM;
+constexpr bool distinct = Training&& BATCH_NORM;
 
 /// With batch statistics there is only the training pass, which wants labels, whatever they are.
 template <bool Training, class T, class Backend>

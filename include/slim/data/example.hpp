@@ -79,7 +79,7 @@ class feature_view {
       if (f.bytes.size() % sizeof(float) != 0) fail("is malformed");
       const std::size_t before = values.size();
       values.resize(before + f.bytes.size() / sizeof(float));
-      std::memcpy(values.data() + before, f.bytes.data(), f.bytes.size());
+      if (!f.bytes.empty()) std::memcpy(values.data() + before, f.bytes.data(), f.bytes.size());
     });
     return values;
   }

@@ -105,7 +105,10 @@ class record_reader {
     offset_ = in_.position();
     std::array<char, detail::record_header> header;
     const std::size_t got = in_.read(header.data(), header.size());
-    if (got == 0) return std::nullopt;
+    if (got == 0) {
+      if (tail_ == record_tail::growing) in_.seek(offset_);  // forgets that the end was met
+      return std::nullopt;
+    }
     if (got < header.size()) return incomplete("the file ends within a record's length");
     if (!detail::header_holds(header.data()))
       fail("the record's length is corrupt (its checksum does not match)");

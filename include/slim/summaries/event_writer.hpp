@@ -85,10 +85,10 @@ class event_writer {
   }
   /// How values are distributed. Throws std::invalid_argument, which names the tag, where one is
   /// not finite.
-  template <class T>
-  void add_histogram(const std::string& tag, std::span<const T> values, std::int64_t step) {
+  template <class Values>
+  void add_histogram(const std::string& tag, const Values& values, std::int64_t step) {
     histogram h;
-    h.add(values);
+    h.add_all(values);
     if (h.not_finite() > 0)
       throw std::invalid_argument("histogram " + tag + ": " + std::to_string(h.not_finite()) +
                                   " of its values are not finite");

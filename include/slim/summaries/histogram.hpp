@@ -19,9 +19,9 @@ class histogram {
   histogram() : counts_(limits().size()) {}
 
   /// Values that are not finite are left out and counted by not_finite().
-  template <class T>
-  void add(std::span<const T> values) {
-    for (const T v : values) add(static_cast<double>(v));
+  template <class Values>
+  void add_all(const Values& values) {
+    for (const auto v : values) add(static_cast<double>(v));
   }
   void add(double value) {
     if (!std::isfinite(value)) {

@@ -2,8 +2,8 @@
 // and noised, as PNG and JPEG in TFRecord shards of TF-Slim's format. What is held out for testing
 // is in families of fonts that are never trained on.
 //
-//   make_glyphs /tmp/glyphs                                      28x28, grey, the ten digits
-//   make_glyphs /tmp/letters --characters letters --size 224     224x224, RGB, A to Z
+//   08_make_glyphs /tmp/glyphs                                      28x28, grey, the ten digits
+//   08_make_glyphs /tmp/letters --characters letters --size 224     224x224, RGB, A to Z
 #include <CLI/CLI.hpp>
 
 #include <chrono>
@@ -92,7 +92,10 @@ void make(options o) {
               split.test.size());
   std::string last;
   for (const glyphs::font& f : split.test)
-    if (f.family != last) std::printf("%s%s", last.empty() ? "" : ", ", (last = f.family).c_str());
+    if (f.family != last) {
+      std::printf("%s%s", last.empty() ? "" : ", ", f.family.c_str());
+      last = f.family;
+    }
   std::printf("); %.1f s\n", took.count());
 }
 

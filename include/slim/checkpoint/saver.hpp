@@ -1,0 +1,197 @@
+// The whole state of a training run in checkpoints: variables, optimizer's slots, the global step,
+// and whatever else an exact resume needs.
+//
+//   saver keep({.max_to_keep = 5});
+//   keep.save(m, optimizer, "logdir/model.ckpt");       // logdir/model.ckpt-1200
+//   restore_training(m, optimizer, "logdir");
+#pragma once
+
+#include <chrono>
+
+#include "../optimizers.hpp"
+#include "checkpoint_state.hpp"
+#include "restore.hpp"
+
+namespace slim {
+
+/// Numbers that a checkpoint carries besides the model's, by name.
+using extra_state = std::map<std::string, std::int64_t>;
+
+struct saver_options {
+  /// Older checkpoints are deleted; 0 keeps all.
+  int max_to_keep = 5;
+  /// One of each such interval is kept for good.
+  double keep_checkpoint_every_n_hours = 10'000;
+};
+
+namespace detail {
+
+inline constexpr std::string_view updates_name = "slim/updates", extra_prefix = "slim/extra/";
+
+/// The variables that are saved and, behind them, the slots of those that are trained (all that can
+/// be if `trained` is empty), by their names in TensorFlow's checkpoints.
+template <class Model, class Optimizer>
+auto training_tensors(Model& m, const Optimizer& optimizer, std::span<const int> trained) {
+  auto all = saved_variables(m);
+  auto& r = m.shared_runner();
+  if (optimizer.initial_slots().all().empty()) return all;
+  r.make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
+  for (int v = 0; v < Model::variable_count; ++v) {
+    const bool listed = std::find(trained.begin(), trained.end(), v) != trained.end();
+    if (!m.trainable(v) || (!trained.empty() && !listed)) continue;
+    for (int k = 0; k < r.slot_count(); ++k)
+      all.push_back({m.variable_name(v) + "/" + r.slot_name(k), r.slot(k, v)});
+  }
+  return all;
+}
+
+template <class Optimizer>
+std::vector<optimizer_scalar> scalars_of(const Optimizer& optimizer, long updates) {
+  if constexpr (requires { optimizer.saved_scalars(updates); }) {
+    const auto all = optimizer.saved_scalars(updates);
+    return {all.begin(), all.end()};
+  } else {
+    return {};
+  }
+}
+
+/// A checkpoint's files go, whatever its format.
+inline void remove_checkpoint(const std::string& prefix) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const fs::path p(prefix);
+  const std::string name = p.filename().string();
+  const fs::path folder = p.has_parent_path() ? p.parent_path() : fs::path(".");
+  for (const auto& file : fs::directory_iterator(folder, ignored)) {
+    const std::string other = file.path().filename().string();
+    if (other == name || other == name + ".index" || other == name + ".meta" ||
+        other.starts_with(name + ".data-"))
+      fs::remove(file.path(), ignored);
+  }
+}
+
+}  // namespace detail
+
+/// Writes the state of a training run as a V2 checkpoint that TensorFlow's Saver restores. `prefix`
+/// is all of its name. A kill at any instant leaves it whole or absent. Throws checkpoint_error.
+template <class Model, class Optimizer>
+void save_training(Model& m, const Optimizer& optimizer, const std::string& prefix,
+                   const extra_state& extra = {}, std::span<const int> trained = {}) {
+  auto tensors = detail::training_tensors(m, optimizer, trained);
+  std::sort(tensors.begin(), tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  checkpoint_writer writer(prefix);
+  for (const auto& t : tensors) {
+    using T = typename Model::element_type;
+    writer.add<T>(t.name, stored_shape_of(t.values.dims), std::span<const T>(t.values.span()));
+  }
+  const long updates = m.shared_runner().updates();
+  for (const optimizer_scalar& s : detail::scalars_of(optimizer, updates))
+    writer.add<float>(std::string(s.name), {}, std::span(&s.value, 1));
+  const auto add = [&](const std::string& name, std::int64_t value) {
+    writer.add<std::int64_t>(name, {}, std::span<const std::int64_t>(&value, 1));
+  };
+  add("global_step", m.global_step());
+  add(std::string(detail::updates_name), updates);
+  for (const auto& [name, value] : extra) add(std::string(detail::extra_prefix) + name, value);
+  writer.finish();
+}
+
+/// Restores what save_training wrote, or what TensorFlow's Saver did of a run with the same
+/// optimizer; `path` as checkpoint_reader takes it. Returns the extra state. Throws
+/// checkpoint_error, which names file, variable and fault, before anything has changed.
+template <class Model, class Optimizer>
+extra_state restore_training(Model& m, const Optimizer& optimizer, const std::string& path,
+                             std::span<const int> trained = {}) {
+  const checkpoint_reader reader(path);
+  const auto number = [&](const std::string& name) {
+    return reader.template read<std::int64_t>(name).at(0);
+  };
+  const std::int64_t step = number("global_step");
+  extra_state extra;
+  for (const tensor_info& t : reader.tensors())
+    if (t.name.starts_with(detail::extra_prefix))
+      extra[t.name.substr(detail::extra_prefix.size())] = number(t.name);
+  const bool ours = reader.find(detail::updates_name) != nullptr;
+  const std::int64_t updates = ours ? number(std::string(detail::updates_name)) : step;
+
+  const auto tensors = detail::training_tensors(m, optimizer, trained);
+  std::vector<std::string> names;
+  for (const auto& t : tensors) names.push_back(t.name);
+  restore_report report;
+  auto plan = detail::plan_restore(tensors, reader, variable_map(names), {}, report);
+  detail::verify_all(plan, reader, m.device());
+  detail::copy_all(plan, m.device());
+  m.shared_runner().set_updates(updates);
+  m.set_global_step(step);
+  return extra;
+}
+
+/// Saves a run's checkpoints in a folder: names them by the step, writes which is the latest, and
+/// deletes old ones, and before its first what a run that was killed has left unfinished. One
+/// process at a time may save under a prefix.
+class saver {
+ public:
+  explicit saver(const saver_options& options = {}) : options_(options) {}
+
+  /// Writes <prefix>-<global step> and the folder's `checkpoint` file, then deletes what is too
+  /// old; checkpoints that the file names already count. Returns the name. Throws checkpoint_error;
+  /// then everything saved before is still there.
+  template <class Model, class Optimizer>
+  std::string save(Model& m, const Optimizer& optimizer, const std::string& prefix,
+                   const extra_state& extra = {}, std::span<const int> trained = {}) {
+    if (!cleaned_) remove_unfinished(prefix);
+    cleaned_ = true;
+    const std::string name = prefix + "-" + std::to_string(m.global_step());
+    save_training(m, optimizer, name, extra, trained);
+    publish(name);
+    return name;
+  }
+
+ private:
+  static void remove_unfinished(const std::string& prefix) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    const fs::path p(prefix);
+    const fs::path folder = p.has_parent_path() ? p.parent_path() : fs::path(".");
+    for (const auto& file : fs::directory_iterator(folder, ignored)) {
+      const std::string name = file.path().filename().string();
+      if (name.starts_with(p.filename().string() + "-") && name.ends_with(".tempstate"))
+        fs::remove(file.path(), ignored);
+    }
+  }
+  void publish(const std::string& name) {
+    namespace fs = std::filesystem;
+    const fs::path parent = fs::path(name).parent_path();
+    const std::string folder = parent.empty() ? "." : parent.string();
+    checkpoint_state state = get_checkpoint_state(folder).value_or(checkpoint_state{});
+    auto& all = state.all_model_checkpoint_paths;
+    auto& times = state.all_model_checkpoint_timestamps;
+    times.resize(all.size(), now());
+    const auto same = std::find(all.begin(), all.end(), name);
+    if (same != all.end()) times.erase(times.begin() + (same - all.begin())), all.erase(same);
+    all.push_back(name), times.push_back(now());
+    state.model_checkpoint_path = name;
+    std::vector<std::string> old;
+    while (options_.max_to_keep > 0 && std::ssize(all) > options_.max_to_keep) {
+      const double interval = options_.keep_checkpoint_every_n_hours * 3600;
+      if (times[0] - state.last_preserved_timestamp.value_or(times[0]) >= interval)
+        state.last_preserved_timestamp = times[0];  // kept for good
+      else
+        old.push_back(all[0]);
+      if (!state.last_preserved_timestamp) state.last_preserved_timestamp = times[0];
+      all.erase(all.begin()), times.erase(times.begin());
+    }
+    update_checkpoint_state(folder, state);
+    for (const std::string& prefix : old) detail::remove_checkpoint(prefix);
+  }
+  static double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  }
+
+  saver_options options_;
+  bool cleaned_ = false;
+};
+
+}  // namespace slim

@@ -1,0 +1,151 @@
+// Evaluation of checkpoints, once or as they appear beside a running training.
+//
+//   evaluation::evaluation_loop(m, "logdir", "logdir/eval", [&] {
+//     ... run the model on a batch, update metrics ...
+//   }, {.num_evals = 20, .final_values = [&] { return metrics::values(map); }});
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "checkpoint.hpp"
+#include "summaries/event_writer.hpp"
+
+namespace slim::evaluation {
+
+/// Numbers by name: what an evaluation found.
+using named_values = std::map<std::string, double>;
+
+struct evaluate_options {
+  /// How often the step of evaluation is taken for a checkpoint.
+  int num_evals = 1;
+  /// Called when a checkpoint has been restored, before its steps: resets metrics and input.
+  std::function<void()> initial{};
+  /// What is found when all steps are taken: returned, and written as scalars.
+  std::function<named_values()> final_values{};
+  /// Writes other summaries, at the checkpoint's global step.
+  std::function<void(summaries::event_writer&, std::int64_t step)> summarize{};
+  /// Variables that are restored, by their names in the checkpoint; all under their own if empty.
+  variable_map variables_to_restore{};
+};
+
+/// How long to go on.
+struct loop_options {
+  double eval_interval_secs = 60;  ///< from the start of one evaluation to that of the next
+  std::optional<int> max_number_of_evaluations{};
+  std::optional<double> timeout{};  ///< seconds without a new checkpoint
+  /// Asked after a timeout: true ends the loop. Without it a timeout does.
+  std::function<bool()> timeout_fn{};
+  double seconds_to_sleep = 1;  ///< between looks at the folder
+};
+
+/// Restores the checkpoint, takes the step num_evals times, and writes what was found to an event
+/// file in `logdir` at the checkpoint's global step; with an empty logdir nowhere. Throws
+/// checkpoint_error, and what the step throws.
+template <class Model, class Step>
+named_values evaluate_once(Model& m, const std::string& checkpoint_path, const std::string& logdir,
+                           Step step, const evaluate_options& options = {}) {
+  const checkpoint_reader reader(checkpoint_path);
+  restore(m, reader,
+          options.variables_to_restore.empty() ? variable_map(variable_names(m))
+                                               : options.variables_to_restore);
+  const bool counted = reader.find("global_step") != nullptr;
+  const std::int64_t at = counted ? reader.template read<std::int64_t>("global_step").at(0) : 0;
+  m.set_global_step(at);
+  if (options.initial) options.initial();
+  for (int i = 0; i < options.num_evals; ++i) step();
+  const named_values found = options.final_values ? options.final_values() : named_values{};
+  if (logdir.empty()) return found;
+  summaries::event_writer log(logdir);
+  for (const auto& [name, value] : found) log.add_scalar(name, value, at);
+  if (options.summarize) options.summarize(log, at);
+  log.close();
+  return found;
+}
+
+/// The folder's newest checkpoint as soon as it is another than `last`; none when `timeout` seconds
+/// have passed (never, without one).
+inline std::optional<std::string> wait_for_new_checkpoint(
+    const std::string& folder, const std::optional<std::string>& last = {},
+    double seconds_to_sleep = 1, std::optional<double> timeout = {}) {
+  using clock = std::chrono::steady_clock;
+  const auto start = clock::now();
+  for (;;) {
+    const std::optional<std::string> latest = latest_checkpoint(folder);
+    if (latest && latest != last) return latest;
+    const std::chrono::duration<double> waited = clock::now() - start;
+    if (timeout && waited.count() + seconds_to_sleep > *timeout) return std::nullopt;
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds_to_sleep));
+  }
+}
+
+/// New checkpoints of a folder, one after the other; those that appear while one is looked at are
+/// passed over, but for the newest.
+class checkpoints_iterator {
+  using clock = std::chrono::steady_clock;
+
+ public:
+  explicit checkpoints_iterator(std::string folder, const loop_options& options = {})
+      : folder_(std::move(folder)), options_(options) {}
+
+  /// The next one; none after a timeout that nobody objects to.
+  std::optional<std::string> next() {
+    if (last_) std::this_thread::sleep_until(started_ + interval());
+    for (;;) {
+      const auto found =
+          wait_for_new_checkpoint(folder_, last_, options_.seconds_to_sleep, options_.timeout);
+      if (!found && options_.timeout_fn && !options_.timeout_fn()) continue;
+      started_ = clock::now();
+      if (found) last_ = found;
+      return found;
+    }
+  }
+
+ private:
+  clock::duration interval() const {
+    return std::chrono::duration_cast<clock::duration>(
+        std::chrono::duration<double>(options_.eval_interval_secs));
+  }
+
+  std::string folder_;
+  loop_options options_;
+  std::optional<std::string> last_;
+  clock::time_point started_{};
+};
+
+/// Evaluates every new checkpoint of a folder; a checkpoint that vanishes meanwhile, for training
+/// keeps few, is passed over. Returns what the last evaluation found. Throws as evaluate_once does.
+template <class Model, class Step>
+named_values evaluation_loop(Model& m, const std::string& checkpoint_dir, const std::string& logdir,
+                             Step step, const evaluate_options& options = {},
+                             const loop_options& loop = {}) {
+  named_values found;
+  checkpoints_iterator checkpoints(checkpoint_dir, loop);
+  const int most = loop.max_number_of_evaluations.value_or(std::numeric_limits<int>::max());
+  for (int done = 0; done < most;) {
+    const std::optional<std::string> path = checkpoints.next();
+    if (!path) break;
+    try {
+      found = evaluate_once(m, *path, logdir, step, options);
+    } catch (const checkpoint_error&) {
+      std::error_code ignored;
+      if (std::filesystem::exists(*path + ".index", ignored)) throw;
+      continue;
+    }
+    ++done;
+  }
+  return found;
+}
+
+/// TF-Slim's other name for it.
+template <class... Argument>
+named_values evaluate_repeatedly(Argument&&... arguments) {
+  return evaluation_loop(std::forward<Argument>(arguments)...);
+}
+
+}  // namespace slim::evaluation

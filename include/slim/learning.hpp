@@ -1,0 +1,7 @@
+// Training: steps as TF-Slim takes them, and the loop around them. Needs what checkpoints and records
+// need, and libpng (see docs/dependencies.md).
+#pragma once
+
+#include "learning/progress.hpp"
+#include "learning/train.hpp"
+#include "learning/train_op.hpp"

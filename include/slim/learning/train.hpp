@@ -1,0 +1,200 @@
+// TF-Slim's training loop: steps until an end, with checkpoints, summaries and a way to resume.
+//
+//   auto op = learning::create_train_op(m, momentum{0.01, 0.9});
+//   learning::console_progress bar;
+//   learning::train(op, batches, "logdir", {.number_of_steps = 1000, .progress = &bar});
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "../checkpoint/saver.hpp"
+#include "../summaries/event_writer.hpp"
+#include "progress.hpp"
+#include "stop_signal.hpp"
+#include "train_op.hpp"
+
+namespace slim::learning {
+
+struct train_options {
+  /// The global step at which training ends: of all runs in a log directory together. It is looked
+  /// at behind each step, so a run that is started when it is done takes one step more, as
+  /// TF-Slim's.
+  std::optional<std::int64_t> number_of_steps{};
+  /// Which steps `progress` hears of; 0: none.
+  int log_every_n_steps = 1;
+  /// Seconds between checkpoints and between summaries; 0: only at the start and the end.
+  double save_interval_secs = 600, save_summaries_secs = 600;
+  /// Called before the first step where the log directory holds no checkpoint.
+  std::function<void()> init_fn{};
+  /// Writes summaries of the caller's, besides total_loss, learning_rate and global_step/sec.
+  std::function<void(summaries::event_writer&, std::int64_t step)> summarize{};
+  /// True behind a step ends training.
+  std::function<bool(std::int64_t step)> should_stop{};
+  saver_options saver{};
+  learning::progress* progress = nullptr;
+  /// Of dropout: its masks follow from this and the step.
+  std::uint64_t seed = 1;
+  /// SIGINT and SIGTERM end training behind the step that is being taken, with a checkpoint.
+  bool stop_on_signals = true;
+};
+
+namespace detail {
+
+/// Comes due every so many seconds.
+class interval {
+  using clock = std::chrono::steady_clock;
+
+ public:
+  explicit interval(double seconds) : seconds_(seconds) {}
+  bool due() const { return seconds_ > 0 && since() >= seconds_; }
+  void restart() { last_ = clock::now(); }
+  double since() const { return std::chrono::duration<double>(clock::now() - last_).count(); }
+
+ private:
+  double seconds_;
+  clock::time_point last_ = clock::now();
+};
+
+inline void check_options(const train_options& o) {
+  if (o.number_of_steps && *o.number_of_steps <= 0)
+    throw std::invalid_argument("train: number_of_steps is " + std::to_string(*o.number_of_steps));
+}
+
+/// A run with a log directory.
+template <class Op, class Batches>
+class training_run {
+ public:
+  using T = typename Op::T;
+
+  training_run(Op& op, Batches& batches, const std::string& logdir, const train_options& options)
+      : op_(op),
+        batches_(batches),
+        options_(options),
+        folder_(logdir),
+        saver_(options.saver),
+        log_(logdir),
+        save_due_(options.save_interval_secs),
+        summaries_due_(options.save_summaries_secs) {}
+
+  T run() {
+    if (options_.stop_on_signals) signal_.emplace();
+    begin();
+    T loss = 0;
+    while (!ended()) {
+      const interval step(0);
+      auto* batch = batches_.next();
+      if (batch == nullptr) {
+        note("the input has ended");
+        break;
+      }
+      op_.model().set_random(options_.seed, static_cast<std::uint64_t>(now()));
+      loss = std::apply(op_, batch->inputs());
+      behind_step(loss, step.since(), batch->size());
+    }
+    end();
+    return loss;
+  }
+
+ private:
+  std::int64_t now() const { return op_.model().global_step(); }
+  void note(const std::string& text) {
+    if (options_.progress != nullptr) options_.progress->note(text);
+  }
+
+  void begin() {
+    if (const auto latest = latest_checkpoint(folder_)) {
+      const extra_state extra =
+          restore_training(op_.model(), op_.optimizer(), *latest, op_.variables());
+      const auto position = extra.find("input_position");
+      if (position != extra.end()) batches_.seek(position->second);
+      note("restored " + *latest);
+    } else if (options_.init_fn) {
+      options_.init_fn();
+    }
+    first_ = now();
+    log_.add_session_log(summaries::session_status::start, first_);
+    save();
+    run_time_.restart();
+  }
+
+  bool ended() {
+    if (signal_ && signal_->wanted()) {
+      note("stopped by a signal");
+      return true;
+    }
+    return done_;
+  }
+
+  void behind_step(T loss, double seconds, int examples) {
+    const std::int64_t step = now(), last = options_.number_of_steps.value_or(0);
+    const int every = options_.log_every_n_steps;
+    if (options_.progress != nullptr && every > 0 && step % every == 0)
+      options_.progress->step(
+          {step, double(loss), seconds, examples, first_, last, run_time_.since()});
+    done_ = (last > 0 && step >= last) || (options_.should_stop && options_.should_stop(step));
+    if (!summarized_ || summaries_due_.due() || done_) summarize(loss);
+    if (save_due_.due()) save();
+  }
+
+  void summarize(T loss) {
+    const std::int64_t step = now();
+    log_.add_scalar("total_loss", static_cast<double>(loss), step);
+    log_.add_scalar("learning_rate", op_.learning_rate(), step);
+    if (summarized_ && summaries_due_.since() > 0)
+      log_.add_scalar("global_step/sec",
+                      static_cast<double>(step - summarized_at_) / summaries_due_.since(), step);
+    if (options_.summarize) options_.summarize(log_, step);
+    log_.flush();
+    summarized_ = true, summarized_at_ = step;
+    summaries_due_.restart();
+  }
+
+  void save() {
+    const std::string path = saver_.save(
+        op_.model(), op_.optimizer(), (std::filesystem::path(folder_) / "model.ckpt").string(),
+        {{"input_position", batches_.position()}}, op_.variables());
+    log_.add_session_log(summaries::session_status::checkpoint, now(), path);
+    log_.flush();
+    saved_ = now();
+    save_due_.restart();
+  }
+
+  void end() {
+    if (saved_ != now()) save();
+    log_.add_session_log(summaries::session_status::stop, now());
+    log_.close();
+  }
+
+  Op& op_;
+  Batches& batches_;
+  const train_options& options_;
+  const std::string folder_;
+  slim::saver saver_;
+  summaries::event_writer log_;
+  interval save_due_, summaries_due_, run_time_{0};
+  std::optional<stop_signal> signal_;
+  std::int64_t first_ = 0, saved_ = -1, summarized_at_ = 0;
+  bool summarized_ = false, done_ = false;
+};
+
+}  // namespace detail
+
+/// Trains by `op` on `batches` (a data::pipeline, or what has its next, position and seek) until
+/// number_of_steps, the end of the input, a signal, or for ever. Where `logdir` holds a checkpoint
+/// it goes on from there: variables, slots, step, input and dropout are as if it had never stopped,
+/// in bits. Writes checkpoints (model.ckpt-<step>) and an event file there. Returns the last loss.
+/// Throws std::invalid_argument, checkpoint_error, data::record_error, and as `op` and `batches`
+/// do.
+template <class Op, class Batches>
+typename Op::T train(Op& op, Batches& batches, const std::string& logdir,
+                     const train_options& options = {}) {
+  detail::check_options(options);
+  return detail::training_run<Op, Batches>(op, batches, logdir, options).run();
+}
+
+}  // namespace slim::learning
