@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <slim/learning/moving_averages.hpp>
+#include <slim/learning/optimize_loss.hpp>
 #include <slim/learning/train_op.hpp>
 
 #include "golden.hpp"
@@ -100,15 +102,32 @@ TEST_CASE("learning rates decay as TensorFlow's") {
   CHECK(count == 13);
 }
 
-TEST_CASE("create_train_op takes TF-Slim's steps") {
+namespace {
+
+learning::optimize_loss_options optimized_options_of(const std::string& id) {
+  if (id == "clip") return {.clip_gradients = 0.3};
+  if (id == "multipliers_and_clip")
+    return {.gradient_multipliers = {{"net/a/weights:0", 10}, {"net/b/biases:0", 0.5}},
+            .clip_gradients = 0.3};
+  if (id == "decay")
+    return {.learning_rate_decay_fn = [](double rate, std::int64_t step) {
+      return learning::exponential_decay{rate, 2, 0.5}(step);
+    }};
+  REQUIRE(id == "plain");
+  return {};
+}
+
+/// Five steps of an op that make(model, id) gives, against each record of a kind.
+template <class Make>
+void check_steps(const char* kind, int wanted, Make make) {
   cpu_device device(2);
   int count = 0;
   for (const record& r : read(data_path("learning.bin"))) {
-    if (r.text("kind") != "train_op") continue;
+    if (r.text("kind") != kind) continue;
     INFO(r.title());
     trainer m(device);
     start(m);
-    auto op = learning::create_train_op(m, momentum{0.1, 0.9}, options_of(r.text("id")));
+    auto op = make(m, r.text("id"));
     const auto& want = r.at("variables").values;
     for (int k = 0; k < 5; ++k) {
       CHECK(op(inputs(k), classes(k)) ==
@@ -120,7 +139,80 @@ TEST_CASE("create_train_op takes TF-Slim's steps") {
     CHECK(m.global_step() == r.integer("global_step"));
     ++count;
   }
-  CHECK(count == 5);
+  CHECK(count == wanted);
+}
+
+}  // namespace
+
+TEST_CASE("create_train_op takes TF-Slim's steps") {
+  check_steps("train_op", 5, [](trainer& m, const std::string& id) {
+    return learning::create_train_op(m, momentum{0.1, 0.9}, options_of(id));
+  });
+}
+
+TEST_CASE("optimize_loss takes TF-Slim's steps") {
+  check_steps("optimize_loss", 4, [](trainer& m, const std::string& id) {
+    return learning::optimize_loss(m, momentum{0.1, 0.9}, optimized_options_of(id));
+  });
+}
+
+TEST_CASE("optimize_loss tells its norms, clips by a function, and refuses what makes no sense") {
+  trainer m;
+  start(m);
+  auto op = learning::optimize_loss(
+      m, momentum{}, {.clip_fn = [](double norm, std::int64_t) { return 0.5 / norm; }});
+  op(inputs(0), classes(0));
+  CHECK(op.gradient_norm() > 0.5);
+  CHECK(op.clipped_gradient_norm() == Approx(0.5));
+  const std::vector<int> all{0, 1, 2, 3};
+  CHECK(learning::global_gradient_norm(m.shared_runner(), all) == Approx(0.5));
+  CHECK_THROWS_WITH(learning::optimize_loss(m, momentum{-1}), Contains("negative"));
+  CHECK_THROWS_WITH(
+      learning::optimize_loss(m, momentum{}, {.gradient_multipliers = {{"net/a/weights", 1}}}),
+      Contains("does not end in :0"));
+}
+
+TEST_CASE("adaptive clipping lets usual norms pass and holds back others") {
+  learning::adaptive_clipping clip;
+  for (int i = 0; i < 200; ++i) CHECK(clip.factor(1.0 + 0.01 * (i % 2), i) <= 1.0);
+  CHECK(clip.factor(1.0, 200) == 1.0);
+  CHECK(clip.factor(100.0, 201) < 0.02);
+  clip.static_max_norm = 0.25;
+  CHECK(clip.factor(1.0, 202) <= 0.25);
+}
+
+TEST_CASE("moving averages are TensorFlow's, and can stand in for the variables") {
+  int count = 0;
+  for (const record& r : read(data_path("learning.bin"))) {
+    if (r.text("kind") != "average") continue;
+    INFO(r.title());
+    trainer m;
+    m.initialize(1);
+    const auto set = [&](int k) {  // the first variable's first elements
+      const auto w = uniform("learning/ema" + std::to_string(k), 8);
+      std::copy(w.begin(), w.end(), m.variable(0).begin());
+    };
+    set(0);
+    learning::exponential_moving_average average(m, 0.9, r.integer("id") != 0);
+    for (int k = 1; k < 6; ++k) {
+      set(k);
+      m.set_global_step(k);
+      average.apply();
+      for (std::size_t i = 0; i < 8; ++i)
+        CHECK(average.average(m.variable_name(0))[i] ==
+              Approx(r.at("values").values[std::size_t(k - 1) * 8 + i]).epsilon(1e-6));
+    }
+    const double shadow = average.average(m.variable_name(0))[3], variable = m.variable(0)[3];
+    average.swap();
+    CHECK(m.variable(0)[3] == shadow);
+    average.swap();
+    CHECK(m.variable(0)[3] == variable);
+    CHECK(average.tensors().at(0).name == "net/a/weights/ExponentialMovingAverage");
+    CHECK(learning::variables_to_restore(m).entries().size() == 4);
+    CHECK_THROWS_WITH(average.average("x"), Contains("no average of x"));
+    ++count;
+  }
+  CHECK(count == 2);
 }
 
 TEST_CASE("a train op refuses names that are no trained variable's") {

@@ -54,8 +54,18 @@ TRAINED = {
 }
 
 
-def train_record(tf, slim, name, options):
-    """Steps of momentum on a net of two layers; each on another batch."""
+# What optimize_loss is given.
+OPTIMIZED = {
+    "plain": {},
+    "clip": {"clip_gradients": 0.3},
+    "multipliers_and_clip": {"clip_gradients": 0.3,
+                             "gradient_multipliers": {"a/weights:0": 10.0, "b/biases:0": 0.5}},
+    "decay": {"learning_rate_decay_fn": True},
+}
+
+
+def two_layers(tf, slim):
+    """The net that is trained, and its total loss."""
     tf1 = tf.compat.v1
     tf1.reset_default_graph()
     x = tf1.placeholder(tf.float64, (BATCH, FEATURES))
@@ -64,18 +74,14 @@ def train_record(tf, slim, name, options):
                                   weights_regularizer=slim.l2_regularizer(0.01))
     logits = slim.fully_connected(hidden, CLASSES, activation_fn=None, scope="b")
     tf1.losses.sparse_softmax_cross_entropy(y, logits)
-    total = tf1.losses.get_total_loss()
-    rate = 0.1
-    options = dict(options)
-    if options.pop("decay", False):
-        rate = tf1.train.exponential_decay(0.1, slim.get_or_create_global_step(), 2, 0.5)
-    if "variables_to_train" in options:
-        options["variables_to_train"] = [v for v in slim.get_trainable_variables()
-                                         if v.op.name in options["variables_to_train"]]
-    step = slim.learning.create_train_op(total, tf1.train.MomentumOptimizer(rate, 0.9), **options)
+    return x, y, tf1.losses.get_total_loss()
+
+
+def take_steps(tf, slim, x, y, step):
+    """The loss before each step, and all variables after it."""
     losses, moved = [], []
-    with tf1.Session() as s:
-        s.run(tf1.global_variables_initializer())
+    with tf.compat.v1.Session() as s:
+        s.run(tf.compat.v1.global_variables_initializer())
         for v in slim.get_model_variables():
             v.load(uniform("learning/" + v.op.name, v.shape.as_list()), s)
         for k in range(TRAINED_STEPS):
@@ -84,8 +90,53 @@ def train_record(tf, slim, name, options):
             losses.append(s.run(step, batch))
             moved.append(np.concatenate([s.run(v).ravel() for v in slim.get_model_variables()]))
         count = s.run(slim.get_global_step())
-    return Record("train_op", {"id": name, "global_step": int(count)},
-                  {"losses": np.array(losses), "variables": np.array(moved)})
+    return int(count), {"losses": np.array(losses), "variables": np.array(moved)}
+
+
+def train_record(tf, slim, name, options):
+    """Steps of momentum; each on another batch."""
+    tf1, options, rate = tf.compat.v1, dict(options), 0.1
+    x, y, total = two_layers(tf, slim)
+    if options.pop("decay", False):
+        rate = tf1.train.exponential_decay(0.1, slim.get_or_create_global_step(), 2, 0.5)
+    if "variables_to_train" in options:
+        options["variables_to_train"] = [v for v in slim.get_trainable_variables()
+                                         if v.op.name in options["variables_to_train"]]
+    step = slim.learning.create_train_op(total, tf1.train.MomentumOptimizer(rate, 0.9), **options)
+    count, arrays = take_steps(tf, slim, x, y, step)
+    return Record("train_op", {"id": name, "global_step": count}, arrays)
+
+
+def optimize_loss_record(tf, slim, name, options):
+    from tf_slim.layers.optimizers import optimize_loss
+    tf1, options = tf.compat.v1, dict(options)
+    x, y, total = two_layers(tf, slim)
+    if options.get("learning_rate_decay_fn"):
+        options["learning_rate_decay_fn"] = lambda rate, step: tf1.train.exponential_decay(
+            rate, step, 2, 0.5)
+    step = optimize_loss(total, slim.get_or_create_global_step(), 0.1,
+                         lambda rate: tf1.train.MomentumOptimizer(rate, 0.9), **options)
+    count, arrays = take_steps(tf, slim, x, y, step)
+    return Record("optimize_loss", {"id": name, "global_step": count}, arrays)
+
+
+def average_records(tf):
+    """An exponential moving average of one variable that is another at each step."""
+    tf1 = tf.compat.v1
+    for by_step in (0, 1):
+        tf1.reset_default_graph()
+        w = tf1.get_variable("w", initializer=uniform("learning/ema0", (8,)), use_resource=True)
+        step = tf1.placeholder(tf.float32, ())
+        average = tf1.train.ExponentialMovingAverage(0.9, step if by_step else None)
+        update = average.apply([w])
+        values = []
+        with tf1.Session() as s:
+            s.run(tf1.global_variables_initializer())
+            for k in range(1, 6):
+                w.load(uniform(f"learning/ema{k}", (8,)), s)
+                s.run(update, {step: k})
+                values.append(s.run(average.average(w)))
+        yield Record("average", {"id": by_step}, {"values": np.array(values)})
 
 
 def make(folder):
@@ -95,4 +146,6 @@ def make(folder):
     from tensorflow.python.framework import indexed_slices, ops
     ops.IndexedSlices = indexed_slices.IndexedSlices
     trained = [train_record(tf, slim, name, o) for name, o in TRAINED.items()]
-    write_records(os.path.join(folder, "learning.bin"), [*decay_records(tf), *trained])
+    trained += [optimize_loss_record(tf, slim, name, o) for name, o in OPTIMIZED.items()]
+    write_records(os.path.join(folder, "learning.bin"),
+                  [*decay_records(tf), *trained, *average_records(tf)])

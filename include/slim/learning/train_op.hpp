@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <optional>
 #include <regex>
@@ -35,6 +36,8 @@ struct train_op_options {
   std::vector<std::string> variables_to_train{};
   /// In place of the optimizer's own.
   schedule learning_rate{};
+  /// Or a function of the optimizer's own and the step.
+  std::function<double(double rate, std::int64_t step)> learning_rate_decay{};
   /// Throw numerics_error at a loss that is not finite.
   bool check_numerics = true;
   /// Whether a step counts in the model's global_step.
@@ -106,9 +109,13 @@ class train_op {
     const T loss = model_.backward(inputs...);
     if (options_.check_numerics && !std::isfinite(loss)) refuse(inputs...);
     runner<T>& r = model_.shared_runner();
-    for (const auto& [v, factor] : multipliers_) scale_gradient(r, v, factor);
-    if (options_.clip_gradient_norm > 0)
-      clip_gradient_norms(r, variables_, options_.clip_gradient_norm);
+    if (transform_) {
+      transform_(r, variables_);
+    } else {
+      multiply(r);
+      if (options_.clip_gradient_norm > 0)
+        clip_gradient_norms(r, variables_, options_.clip_gradient_norm);
+    }
     Optimizer now = optimizer_;
     now.learning_rate = learning_rate();
     const std::int64_t step = model_.global_step();
@@ -117,12 +124,24 @@ class train_op {
     return loss;
   }
 
+  /// What is done to the gradients of the trained variables, in place of multipliers and clipping.
+  void transform_gradients(std::function<void(runner<T>&, const std::vector<int>&)> f) {
+    transform_ = std::move(f);
+  }
+  /// Multiplies gradients by their factors.
+  void multiply(runner<T>& r) const {
+    for (const auto& [v, factor] : multipliers_) scale_gradient(r, v, factor);
+  }
+
   Model& model() { return model_; }
   const Optimizer& optimizer() const { return optimizer_; }
   /// Of the next step.
   double learning_rate() const {
-    return options_.learning_rate ? options_.learning_rate(model_.global_step())
-                                  : optimizer_.learning_rate;
+    const std::int64_t step = model_.global_step();
+    if (options_.learning_rate) return options_.learning_rate(step);
+    if (options_.learning_rate_decay)
+      return options_.learning_rate_decay(optimizer_.learning_rate, step);
+    return optimizer_.learning_rate;
   }
   /// The numbers of the variables that are trained.
   const std::vector<int>& variables() const { return variables_; }
@@ -168,6 +187,7 @@ class train_op {
   std::vector<int> variables_;
   std::vector<element_range> ranges_;
   std::vector<std::pair<int, T>> multipliers_;
+  std::function<void(runner<T>&, const std::vector<int>&)> transform_;
 };
 
 /// TF-Slim's create_train_op. Throws std::invalid_argument if a name is no trainable variable's.
