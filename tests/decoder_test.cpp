@@ -28,7 +28,7 @@ example one(const std::string& name, feature f) {
   e.features[name] = std::move(f);
   return e;
 }
-const fixed_len_feature one_string{{}, kind::bytes}, one_number{{}, kind::int64s};
+const fixed_len_feature one_number{{}, kind::int64s};
 
 std::vector<std::uint8_t> gradient_pixels(int count) {
   std::vector<std::uint8_t> p;

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include <catch2/catch.hpp>
 #include <jpeglib.h>
 #include <png.h>
+#include <catch2/catch.hpp>
 
 #include "golden.hpp"
 #include "slim/image.hpp"
@@ -225,34 +225,34 @@ TEST_CASE("PNG layouts become RGB", "[image]") {
 
   SECTION("RGB is kept") {
     const pixels rgb = noise("rgb", 3 * n);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, rgb, {PNG_COLOR_TYPE_RGB, 8, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, rgb, {PNG_COLOR_TYPE_RGB, 8, interlace}));
     REQUIRE(got.height == h);
     REQUIRE(got.width == w);
     REQUIRE(got.pixels == rgb);
   }
   SECTION("alpha is dropped, not blended") {
     const pixels rgba = noise("rgba", 4 * n);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, rgba, {PNG_COLOR_TYPE_RGBA, 8, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, rgba, {PNG_COLOR_TYPE_RGBA, 8, interlace}));
     for (std::size_t i = 0; i < 3 * n; ++i) REQUIRE(got.pixels[i] == rgba[i / 3 * 4 + i % 3]);
   }
   SECTION("grey is repeated") {
     const pixels grey = noise("grey", n);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, grey, {PNG_COLOR_TYPE_GRAY, 8, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, grey, {PNG_COLOR_TYPE_GRAY, 8, interlace}));
     for (std::size_t i = 0; i < 3 * n; ++i) REQUIRE(got.pixels[i] == grey[i / 3]);
   }
   SECTION("grey with alpha") {
     const pixels both = noise("grey alpha", 2 * n);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, both, {PNG_COLOR_TYPE_GRAY_ALPHA, 8, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, both, {PNG_COLOR_TYPE_GRAY_ALPHA, 8, interlace}));
     for (std::size_t i = 0; i < 3 * n; ++i) REQUIRE(got.pixels[i] == both[i / 3 * 2]);
   }
   SECTION("one bit of grey is black or white") {
     const pixels bits = noise("bits", h);  // 7 of the 8 bits of a row's one byte are pixels
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, bits, {PNG_COLOR_TYPE_GRAY, 1, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, bits, {PNG_COLOR_TYPE_GRAY, 1, interlace}));
     for (std::size_t i = 0; i < 3 * n; ++i) {
       const int bit = bits[i / 21] >> (7 - i / 3 % 7) & 1;
       REQUIRE(got.pixels[i] == 255 * bit);
@@ -260,17 +260,17 @@ TEST_CASE("PNG layouts become RGB", "[image]") {
   }
   SECTION("16 bits keep the upper 8") {
     const pixels wide = noise("wide", 6 * n);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, wide, {PNG_COLOR_TYPE_RGB, 16, interlace}));
+    const slim::image got =
+        slim::decode_image(encode_png(h, w, wide, {PNG_COLOR_TYPE_RGB, 16, interlace}));
     for (std::size_t i = 0; i < 3 * n; ++i) REQUIRE(got.pixels[i] == wide[2 * i]);
   }
   SECTION("a palette is looked up, its transparency dropped") {
     const std::vector<png_color> colours{{1, 2, 3}, {40, 50, 60}, {255, 0, 128}};
     pixels index = noise("index", n);
     for (auto& i : index) i = static_cast<std::uint8_t>(i % 3);
-    const slim::image got = slim::decode_image(
-        encode_png(h, w, index, {PNG_COLOR_TYPE_PALETTE, 8, interlace, colours,
-                                 {std::byte{0}, std::byte{128}}}));
+    const slim::image got = slim::decode_image(encode_png(
+        h, w, index,
+        {PNG_COLOR_TYPE_PALETTE, 8, interlace, colours, {std::byte{0}, std::byte{128}}}));
     for (std::size_t i = 0; i < n; ++i) {
       REQUIRE(got.pixels[3 * i] == colours[index[i]].red);
       REQUIRE(got.pixels[3 * i + 1] == colours[index[i]].green);
@@ -303,8 +303,9 @@ TEST_CASE("JPEG layouts become RGB", "[image]") {
 TEST_CASE("cut and flipped files are refused or read", "[image]") {
   survive_damage(file_bytes("small.png"), "small.png", 2000);
   survive_damage(file_bytes("small.jpg"), "small.jpg", 2000);
-  survive_damage(encode_png(9, 11, noise("adam7", 3 * 99),
-                            {PNG_COLOR_TYPE_RGB, 8, PNG_INTERLACE_ADAM7}), "adam7", 500);
+  survive_damage(
+      encode_png(9, 11, noise("adam7", 3 * 99), {PNG_COLOR_TYPE_RGB, 8, PNG_INTERLACE_ADAM7}),
+      "adam7", 500);
   survive_damage(encode_jpeg(17, 19, 3, noise("progressive", 3 * 323), true), "progressive", 1000);
   survive_damage(encode_jpeg(9, 8, 4, noise("cmyk", 4 * 72)), "cmyk", 500);
 }
@@ -408,4 +409,40 @@ TEST_CASE("VGG preprocessing subtracts the usual means and checks sizes", "[prep
   REQUIRE_THROWS_AS(slim::vgg_preprocess_for_eval(slim::image{4, 6, pixels(71)}, 8, 8, 8),
                     slim::image_error);
   REQUIRE_THROWS_AS(slim::vgg_resized_extent(1, 2'000'000'000, 256), slim::image_error);
+}
+
+TEST_CASE("what VGG is trained on is a crop from anywhere, mirrored half of the time") {
+  slim::image in{12, 20, std::vector<std::uint8_t>(12 * 20 * 3)};
+  for (int y = 0; y < 12; ++y)
+    for (int x = 0; x < 20; ++x) {
+      in.pixels[std::size_t(y * 20 + x) * 3] = static_cast<std::uint8_t>(x);
+      in.pixels[std::size_t(y * 20 + x) * 3 + 1] = static_cast<std::uint8_t>(y);
+    }
+  std::array<int, 2> mirrored{};
+  std::array<int, 13> tops{};
+  std::array<int, 21> lefts{};
+  std::vector<float> out(6 * 8 * 3);
+  for (std::uint64_t key = 0; key < 2000; ++key) {
+    slim::random_stream random(key);
+    slim::vgg_preprocess_for_train(in, 6, 8, random, out, 12, 12, {0, 0, 0});  // not resized
+    const bool mirror = out[0] > out[3];
+    const int left = static_cast<int>(mirror ? out[7 * 3] : out[0]), top = static_cast<int>(out[1]);
+    ++mirrored[mirror], ++tops[std::size_t(top)], ++lefts[std::size_t(left)];
+    for (int y = 0; y < 6; ++y)
+      for (int x = 0; x < 8; ++x) {
+        const float* pixel = &out[std::size_t(y * 8 + x) * 3];
+        REQUIRE(pixel[0] == float(left + (mirror ? 7 - x : x)));
+        REQUIRE(pixel[1] == float(top + y));
+      }
+  }
+  CHECK(std::abs(mirrored[0] - 1000) < 150);
+  for (int t = 0; t <= 6; ++t) CHECK(std::abs(tops[std::size_t(t)] - 2000 / 7) < 90);
+  for (int l = 0; l <= 12; ++l) CHECK(std::abs(lefts[std::size_t(l)] - 2000 / 13) < 70);
+
+  // Resized to its own smaller side alone, uncropped, it is what evaluation sees.
+  std::vector<float> square(12 * 20 * 3);
+  slim::random_stream random(1);
+  slim::vgg_preprocess_for_train(in, 24, 24, random, out = std::vector<float>(24 * 24 * 3), 24, 24);
+  CHECK_THROWS_AS(slim::vgg_preprocess_for_train(in, 24, 24, random, square, 12, 12),
+                  slim::image_error);
 }

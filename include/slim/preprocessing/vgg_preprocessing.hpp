@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "slim/image.hpp"
+#include "slim/random.hpp"
 
 namespace slim {
 
@@ -94,6 +95,36 @@ inline void check_vgg_crop(const image& in, image_extent resized, int height, in
 
 }  // namespace detail
 
+namespace detail {
+
+/// The part [top, left, height, width] of an image resized to `resized`, mirrored if asked, minus
+/// means; only that part is resized.
+inline void write_vgg_view(const image& in, image_extent resized, int top, int left, int height,
+                           int width, bool mirrored, std::span<float> out,
+                           const std::array<float, 3>& means) {
+  const auto rows = bilinear_taps(in.height, resized.height, top, height);
+  auto columns = bilinear_taps(in.width, resized.width, left, width);
+  if (mirrored) std::reverse(columns.begin(), columns.end());
+  const std::size_t stride = static_cast<std::size_t>(in.width) * 3;
+  float* next = out.data();
+  for (const bilinear_tap& y : rows) {
+    const std::uint8_t* first_row = &in.pixels[y.lower * stride];
+    const std::uint8_t* second_row = &in.pixels[y.upper * stride];
+    for (const bilinear_tap& x : columns) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        const auto mix = [&](const std::uint8_t* row) {
+          const float first = row[x.lower * 3 + c], second = row[x.upper * 3 + c];
+          return first + (second - first) * x.lerp;
+        };
+        const float upper = mix(first_row), lower = mix(second_row);
+        *next++ = upper + (lower - upper) * y.lerp - means[c];
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
 /// Writes the network's view of an image to out: [output_height, output_width, 3] floats, colour
 /// minus means.  Only the cropped part is resized.  Throws image_error if the crop does not fit the
 /// resized image or out has another size; out is then untouched.
@@ -102,26 +133,27 @@ inline void vgg_preprocess_for_eval(const image& in, int output_height, int outp
                                     const std::array<float, 3>& means = vgg_means) {
   const image_extent resized = vgg_resized_extent(in.height, in.width, resize_side);
   detail::check_vgg_crop(in, resized, output_height, output_width, out.size());
-  const auto rows = detail::bilinear_taps(in.height, resized.height,
-                                          (resized.height - output_height) / 2, output_height);
-  const auto columns = detail::bilinear_taps(in.width, resized.width,
-                                             (resized.width - output_width) / 2, output_width);
-  const std::size_t stride = static_cast<std::size_t>(in.width) * 3;
-  float* next = out.data();
-  for (const detail::bilinear_tap& y : rows) {
-    const std::uint8_t* first_row = &in.pixels[y.lower * stride];
-    const std::uint8_t* second_row = &in.pixels[y.upper * stride];
-    for (const detail::bilinear_tap& x : columns) {
-      for (std::size_t c = 0; c < 3; ++c) {
-        const auto mix = [&](const std::uint8_t* row) {
-          const float left = row[x.lower * 3 + c], right = row[x.upper * 3 + c];
-          return left + (right - left) * x.lerp;
-        };
-        const float top = mix(first_row), bottom = mix(second_row);
-        *next++ = top + (bottom - top) * y.lerp - means[c];
-      }
-    }
-  }
+  detail::write_vgg_view(in, resized, (resized.height - output_height) / 2,
+                         (resized.width - output_width) / 2, output_height, output_width, false,
+                         out, means);
+}
+
+/// Writes a view to train on, by chance: the smaller side is resized to a number from
+/// [resize_side_min, resize_side_max], a crop of the output's size is taken anywhere, and mirrored
+/// half of the time (Simonyan and Zisserman, ICLR 2015).  Throws as vgg_preprocess_for_eval.
+inline void vgg_preprocess_for_train(const image& in, int output_height, int output_width,
+                                     random_stream& random, std::span<float> out,
+                                     int resize_side_min = 256, int resize_side_max = 512,
+                                     const std::array<float, 3>& means = vgg_means) {
+  const auto up_to = [&](int last) {  // a number from [0, last]
+    return static_cast<int>(random.uniform() * (last + 1));
+  };
+  const int side = resize_side_min + up_to(resize_side_max - resize_side_min);
+  const image_extent resized = vgg_resized_extent(in.height, in.width, side);
+  detail::check_vgg_crop(in, resized, output_height, output_width, out.size());
+  const int top = up_to(resized.height - output_height), left = up_to(resized.width - output_width);
+  const bool mirrored = random.uniform() < 0.5;
+  detail::write_vgg_view(in, resized, top, left, output_height, output_width, mirrored, out, means);
 }
 
 /// The same as a new vector.
