@@ -3,8 +3,9 @@
 //   glyphs::write_dataset({.folder = "/tmp/glyphs"}, glyphs::find_fonts({"/usr/share/fonts"},
 //                                                                      glyphs::digits));
 //
-// Families of fonts are either trained on or held out. Picture i of a split follows from the seed,
-// the split, i and the fonts alone: the files are the same for any number of threads.
+// A family of fonts, with all its widths and weights, is either trained on or held out. Picture i
+// of a split follows from the seed, the split, i and the fonts alone: the files are the same for
+// any number of threads.
 #pragma once
 
 #include <atomic>
@@ -36,7 +37,7 @@ struct dataset_options {
   int channels = 1;                ///< 1: grey, 3: RGB
   int train = 40'000, test = 4'000;
   int train_shards = 4, test_shards = 1;
-  double held_out = 0.2;  ///< of the families: about this part is for testing alone
+  double held_out = 0.2;  ///< about this part of the families is for testing alone
   double jpeg = 0.5;      ///< this part is written as JPEG, the rest as PNG
   int quality = 90;       ///< of JPEG, of 100
   int threads = 0;        ///< 0: as many as the machine has
@@ -49,23 +50,33 @@ struct font_split {
   std::vector<font> train, test;
 };
 
-/// Splits fonts by family, by the seed; at least one family is on either side. Throws font_error if
-/// there is only one.
+/// A family's name without what only tells its members apart: of "Open Sans Condensed" it is "Open
+/// Sans" where there is a family of that name, too. `names` are all families.
+inline std::string family_root(const std::string& family, const std::set<std::string>& names) {
+  for (std::size_t end = family.find(' '); end != family.npos; end = family.find(' ', end + 1))
+    if (names.contains(family.substr(0, end))) return family.substr(0, end);
+  return family;
+}
+
+/// Splits fonts by the root of their family, by the seed; at least one is on either side. Throws
+/// font_error if there is only one.
 inline font_split split_fonts(const std::vector<font>& fonts, double held_out, std::uint64_t seed) {
-  std::set<std::string> names;
+  std::set<std::string> names, roots;
   for (const font& f : fonts) names.insert(f.family);
-  if (names.size() < 2)
-    throw font_error("all fonts are of the family " + *names.begin() +
+  for (const std::string& name : names) roots.insert(family_root(name, names));
+  if (roots.size() < 2)
+    throw font_error("all fonts are of the family " + *roots.begin() +
                      "; a second one is needed to test with");
-  std::vector<std::string> families(names.begin(), names.end());
+  std::vector<std::string> chosen(roots.begin(), roots.end());
   slim::random_stream random(slim::random_at(seed, 0));
-  for (std::size_t i = families.size() - 1; i > 0; --i)
-    std::swap(families[i], families[random.bits() % (i + 1)]);
-  const auto wanted = static_cast<std::size_t>(std::lround(held_out * double(families.size())));
-  families.resize(std::clamp<std::size_t>(wanted, 1, families.size() - 1));
-  const std::set<std::string> tested(families.begin(), families.end());
+  for (std::size_t i = chosen.size() - 1; i > 0; --i)
+    std::swap(chosen[i], chosen[random.bits() % (i + 1)]);
+  const auto wanted = static_cast<std::size_t>(std::lround(held_out * double(chosen.size())));
+  chosen.resize(std::clamp<std::size_t>(wanted, 1, chosen.size() - 1));
+  const std::set<std::string> tested(chosen.begin(), chosen.end());
   font_split split;
-  for (const font& f : fonts) (tested.contains(f.family) ? split.test : split.train).push_back(f);
+  for (const font& f : fonts)
+    (tested.contains(family_root(f.family, names)) ? split.test : split.train).push_back(f);
   return split;
 }
 

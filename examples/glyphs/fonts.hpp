@@ -136,9 +136,9 @@ class typeface {
   std::unique_ptr<std::remove_pointer_t<FT_Face>, done> face_;
 };
 
-/// The fonts in these folders and those below that have all of these characters, in the order of
-/// family, style and path; of fonts that call themselves the same, the first. Throws font_error if
-/// a folder is missing or there is no such font.
+/// The fonts in these folders and those below that have a name and all of these characters, in the
+/// order of family, style and path; of fonts that call themselves the same, the first. Throws
+/// font_error if a folder is missing or there is no such font.
 inline std::vector<font> find_fonts(const std::vector<std::string>& folders,
                                     std::string_view characters) {
   namespace fs = std::filesystem;
@@ -151,7 +151,7 @@ inline std::vector<font> find_fonts(const std::vector<std::string>& folders,
       if (!file.is_regular_file()) continue;
       try {
         typeface face(library, file.path().string());
-        if (face.has(characters))
+        if (!face.family().empty() && face.has(characters))
           found.push_back({file.path().string(), face.family(), face.style()});
       } catch (const font_error&) {
         // Folders of fonts hold other files, too.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <limits>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,41 +20,96 @@ struct point {
 struct curve {
   std::string name, colour;
   std::vector<point> points;
+  bool logarithmic = false;  ///< of y; what is not positive is then drawn as the least that is
 };
 
-struct range {
-  double low = 0, high = 1;
-  double part(double v) const { return high > low ? (v - low) / (high - low) : 0.5; }
-};
-
-inline range range_of(const std::vector<point>& points, double point::*axis) {
-  range r{points.front().*axis, points.front().*axis};
-  for (const point& p : points) r = {std::min(r.low, p.*axis), std::max(r.high, p.*axis)};
-  return r;
+inline std::string to_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
 }
 
-/// A curve in braille dots, `columns` x `rows` characters, with its extremes beside it.
+/// From the least to the largest value, on a linear or logarithmic scale.
+class axis {
+ public:
+  axis(const std::vector<point>& points, double point::*coordinate, bool logarithmic)
+      : logarithmic_(logarithmic) {
+    low_ = std::numeric_limits<double>::infinity(), high_ = -low_;
+    for (const point& p : points) {
+      if (logarithmic && p.*coordinate <= 0) continue;
+      low_ = std::min(low_, p.*coordinate), high_ = std::max(high_, p.*coordinate);
+    }
+    if (!(low_ <= high_)) low_ = high_ = 1;
+  }
+  double low() const { return low_; }
+  double high() const { return high_; }
+
+  /// Where a value lies, from 0 to 1.
+  double part(double value) const {
+    const double v = scaled(std::clamp(value, low_, high_));
+    return high_ > low_ ? (v - scaled(low_)) / (scaled(high_) - scaled(low_)) : 0.5;
+  }
+  /// A few round values on it.
+  std::vector<double> ticks() const {
+    const std::vector<double> all = logarithmic_ ? round_in_decades({1, 2, 5}) : multiples();
+    return logarithmic_ && all.size() > 8 ? round_in_decades({1}) : all;
+  }
+
+ private:
+  double scaled(double v) const { return logarithmic_ ? std::log(v) : v; }
+  std::vector<double> round_in_decades(std::initializer_list<int> digits) const {
+    std::vector<double> all;
+    for (double decade = std::pow(10, std::floor(std::log10(low_))); decade <= high_; decade *= 10)
+      for (const int d : digits)
+        if (d * decade >= low_ && d * decade <= high_) all.push_back(d * decade);
+    return all;
+  }
+  std::vector<double> multiples() const {
+    if (!(high_ > low_)) return {low_};
+    const double rough = (high_ - low_) / 5, decade = std::pow(10, std::floor(std::log10(rough)));
+    const double step = decade * (rough < 2 * decade ? 2 : rough < 5 * decade ? 5 : 10);
+    std::vector<double> all;
+    for (double i = std::ceil(low_ / step); i * step <= high_; ++i) all.push_back(i * step);
+    return all;
+  }
+
+  double low_, high_;
+  bool logarithmic_;
+};
+
+/// A curve in braille dots, `columns` x `rows` characters, with round values beside it.
 inline std::string to_text(const curve& c, int columns = 64, int rows = 8) {
   if (c.points.empty()) return c.name + ": no points\n";
-  const range xs = range_of(c.points, &point::x), ys = range_of(c.points, &point::y);
+  const axis xs(c.points, &point::x, false), ys(c.points, &point::y, c.logarithmic);
+  const auto row_of = [&](double y) {  // in dots, four a character
+    return static_cast<int>(std::lround((1 - ys.part(y)) * (4 * rows - 1)));
+  };
   std::vector<unsigned char> cells(static_cast<std::size_t>(columns * rows));
-  const auto dot = [&](double x, double y) {
-    const int i = static_cast<int>(std::lround(xs.part(x) * (2 * columns - 1)));
-    const int j = static_cast<int>(std::lround((1 - ys.part(y)) * (4 * rows - 1)));
+  const auto dot = [&](int i, int j) {
     constexpr unsigned char bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};
     cells[static_cast<std::size_t>(j / 4 * columns + i / 2)] |= bits[j % 4][i % 2];
   };
-  for (std::size_t k = 0; k + 1 < c.points.size(); ++k) {
-    const point a = c.points[k], b = c.points[k + 1];
-    for (int s = 0; s <= 64; ++s) dot(a.x + (b.x - a.x) * s / 64, a.y + (b.y - a.y) * s / 64);
+  const auto column_of = [&](double x) { return xs.part(x) * (2 * columns - 1); };
+  for (std::size_t k = 0; k < c.points.size(); ++k) {
+    const point a = c.points[k], b = c.points[std::min(k + 1, c.points.size() - 1)];
+    const double from = column_of(a.x), to = column_of(b.x);
+    const int steps =
+        std::max({1, static_cast<int>(std::ceil(to - from)), std::abs(row_of(b.y) - row_of(a.y))});
+    for (int s = 0; s <= steps; ++s) {
+      const double t = static_cast<double>(s) / steps;
+      const double j = row_of(a.y) + t * (row_of(b.y) - row_of(a.y));
+      dot(static_cast<int>(std::lround(from + t * (to - from))), static_cast<int>(std::lround(j)));
+    }
   }
-  dot(c.points.back().x, c.points.back().y);
+
+  std::vector<std::string> labels(static_cast<std::size_t>(rows));
+  for (const double tick : ys.ticks())
+    labels[static_cast<std::size_t>(row_of(tick) / 4)] = to_text(tick);
   std::string text = c.name + "\n";
   for (int row = 0; row < rows; ++row) {
-    char side[16] = "        ";
-    if (row == 0) std::snprintf(side, sizeof side, "%8.4g", ys.high);
-    if (row == rows - 1) std::snprintf(side, sizeof side, "%8.4g", ys.low);
-    text += side + std::string(" ");
+    const std::string& label = labels[static_cast<std::size_t>(row)];
+    text += std::string(8 - std::min<std::size_t>(label.size(), 8), ' ') + label;
+    text += label.empty() ? " │" : " ┤";
     for (int i = 0; i < columns; ++i) {
       const unsigned cell = cells[static_cast<std::size_t>(row * columns + i)];
       text +=
@@ -61,32 +118,58 @@ inline std::string to_text(const curve& c, int columns = 64, int rows = 8) {
     text += "\n";
   }
   char below[160];
-  std::snprintf(below, sizeof below, "%9s%-8.4g%*.4g\n", "", xs.low, columns - 8, xs.high);
+  std::snprintf(below, sizeof below, "%10s%-8.8g%*.8g\n", "", xs.low(), columns - 8, xs.high());
   return text + below;
 }
 
-/// All curves in one picture, each over its own range. Throws slim::error if it cannot be written.
-inline void write_svg(const std::string& path, const std::string& x_name,
-                      const std::vector<curve>& curves) {
-  constexpr double width = 720, height = 360, margin = 48;
+namespace detail {
+
+/// A curve in a frame of its own, with round values on both axes.
+inline std::string svg_panel(const curve& c, double left, double top, double width, double height) {
+  std::ostringstream out;
+  const axis xs(c.points, &point::x, false), ys(c.points, &point::y, c.logarithmic);
+  const auto x_of = [&](double x) { return left + xs.part(x) * width; };
+  const auto y_of = [&](double y) { return top + (1 - ys.part(y)) * height; };
+  const auto line = [&](double x1, double y1, double x2, double y2) {
+    out << "<path d='M" << x1 << " " << y1 << "L" << x2 << " " << y2 << "' stroke='#ddd'/>\n";
+  };
+  const auto label = [&](double x, double y, const char* anchor, const std::string& text) {
+    out << "<text x='" << x << "' y='" << y << "' text-anchor='" << anchor << "'>" << text
+        << "</text>\n";
+  };
+  for (const double tick : ys.ticks()) {
+    line(left, y_of(tick), left + width, y_of(tick));
+    label(left - 6, y_of(tick) + 4, "end", to_text(tick));
+  }
+  for (const double tick : xs.ticks()) {
+    line(x_of(tick), top, x_of(tick), top + height);
+    label(x_of(tick), top + height + 16, "middle", to_text(tick));
+  }
+  out << "<polyline fill='none' stroke-width='1.5' stroke='" << c.colour << "' points='";
+  for (const point& p : c.points) out << x_of(p.x) << "," << y_of(p.y) << " ";
+  const point last = c.points.back();
+  out << "'/>\n<circle r='3' cx='" << x_of(last.x) << "' cy='" << y_of(last.y) << "' fill='"
+      << c.colour << "'/>\n";
+  label(left + width, top - 8, "end", "at last " + to_text(last.y));
+  out << "<text x='" << left << "' y='" << top - 8 << "' font-weight='bold' fill='" << c.colour
+      << "'>" << c.name << "</text>\n";
+  return out.str();
+}
+
+}  // namespace detail
+
+/// All curves in one picture, one below the other. Throws slim::error if it cannot be written.
+inline void write_svg(const std::string& path, const std::vector<curve>& curves) {
+  constexpr double width = 720, panel = 180, left = 64, right = 24, above = 40, below = 30;
+  const double height = static_cast<double>(curves.size()) * (above + panel + below);
   std::ofstream out(path);
   out << "<svg xmlns='http://www.w3.org/2000/svg' width='" << width << "' height='" << height
-      << "' font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' "
-         "fill='white'/>\n<rect x='"
-      << margin << "' y='" << margin << "' width='" << width - 2 * margin << "' height='"
-      << height - 2 * margin << "' fill='none' stroke='#999'/>\n<text x='" << width / 2 << "' y='"
-      << height - 12 << "' text-anchor='middle'>" << x_name << "</text>\n";
-  double left = margin;
+      << "' font-family='sans-serif' font-size='12' fill='#333'>\n"
+      << "<rect width='100%' height='100%' fill='white'/>\n";
+  double top = above;
   for (const curve& c : curves) {
-    if (c.points.empty()) continue;
-    const range xs = range_of(c.points, &point::x), ys = range_of(c.points, &point::y);
-    out << "<polyline fill='none' stroke-width='1.5' stroke='" << c.colour << "' points='";
-    for (const point& p : c.points)
-      out << margin + xs.part(p.x) * (width - 2 * margin) << ","
-          << height - margin - ys.part(p.y) * (height - 2 * margin) << " ";
-    out << "'/>\n<text x='" << left << "' y='28' fill='" << c.colour << "'>" << c.name << ": "
-        << ys.low << " to " << ys.high << ", at last " << c.points.back().y << "</text>\n";
-    left += (width - 2 * margin) / static_cast<double>(curves.size());
+    if (!c.points.empty()) out << detail::svg_panel(c, left, top, width - left - right, panel);
+    top += above + panel + below;
   }
   out << "</svg>\n";
   out.close();
