@@ -44,9 +44,11 @@ inline std::vector<std::string> safetensors_order(
     const std::map<std::string, safetensors_tensor>& tensors) {
   std::vector<std::string> names;
   for (const auto& t : tensors) names.push_back(t.first);
-  std::stable_sort(names.begin(), names.end(), [&](const auto& a, const auto& b) {
-    return size_of(tensors.at(a).type) > size_of(tensors.at(b).type);
-  });
+  const auto key = [&](const std::string& name) {
+    return std::pair(-size_of(tensors.at(name).type), std::string_view(name));
+  };
+  std::sort(names.begin(), names.end(),
+            [&](const auto& x, const auto& y) { return key(x) < key(y); });
   return names;
 }
 

@@ -146,8 +146,8 @@ inline std::optional<std::string> latest_checkpoint(const std::string& directory
 }
 
 /// Writes the folder's `checkpoint` file. Paths inside of the folder are written relative to it, so
-/// that it can be moved. A kill at any instant, or the loss of power, leaves the old file or the new.
-/// Throws checkpoint_error.
+/// that it can be moved. A kill at any instant, or the loss of power, leaves the old file or the
+/// new. Throws checkpoint_error.
 inline void update_checkpoint_state(const std::string& directory, const checkpoint_state& state) {
   namespace fs = std::filesystem;
   const auto relative = [&](const std::string& p) {

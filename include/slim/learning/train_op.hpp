@@ -130,8 +130,8 @@ class train_op {
   void transform_gradients(std::function<void(runner<T>&, const std::vector<int>&)> f) {
     transform_ = std::move(f);
   }
-  /// Moves these averages of the model's variables behind each step; checkpoints of train hold them.
-  /// They outlive this.
+  /// Moves these averages of the model's variables behind each step; checkpoints of train hold
+  /// them. They outlive this.
   void maintain(exponential_moving_average<Model>& averages) { averages_ = &averages; }
   /// What checkpoints hold besides the model's tensors.
   std::vector<named_tensor<T>> more_tensors() {
