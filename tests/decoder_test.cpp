@@ -1,12 +1,15 @@
-// Items out of Examples as TF-Slim's tfexample_decoder makes them, and label files.
+// Items out of Examples as TF-Slim's tfexample_decoder makes them (tests/oracle/make_decoder.py),
+// and what it refuses.
+
+#include <set>
 
 #include <catch2/catch.hpp>
 
-#include <slim/data/dataset_info.hpp>
+#include <slim/data/record_set.hpp>
 #include <slim/data/tfexample_decoder.hpp>
 #include <slim/image_encode.hpp>
 
-#include "files.hpp"
+#include "golden.hpp"
 
 namespace {
 
@@ -100,6 +103,16 @@ TEST_CASE("images are told by their first bytes, unless they are raw") {
   CHECK(image_of(bytes_list{file, file}, "", {.repeated = true}).dims ==
         std::vector<std::int64_t>{2, 4, 5, 3});
   CHECK_THROWS_WITH(image_of(bytes_list{file, file}, "", {}), "image/encoded: 2 images");
+  CHECK_THROWS_WITH(image_of(bytes_list{file, encode_png(rgb, 5, 4, 3)}, "", {.repeated = true}),
+                    "image/encoded: image 1 is [5, 4, 3], the first [4, 5, 3]");
+  CHECK(image_of(bytes_list{}, "", {.repeated = true}).size() == 0);
+  CHECK_THROWS_WITH(image_of(bytes_list{"GIF89a"}, "", {}),
+                    "image/encoded: is a GIF; JPEG and PNG are read");
+  CHECK_THROWS_WITH(image_of(bytes_list{"12345"}, "raw", {.kind = pixel_kind::floats}),
+                    "image/encoded: 5 raw bytes are not elements of 4");
+  CHECK_THROWS_WITH(image_of(bytes_list{file}, "", {.dct_method = "SLOW"}),
+                    "image/encoded: there is no dct_method SLOW");
+  CHECK_THROWS_WITH(image_of(bytes_list{file}, "", {.channels = 2}), Contains("2 channels"));
   CHECK_THROWS_AS(image_of(bytes_list{"no image"}, "png", {}), image_error);
 }
 
@@ -110,7 +123,9 @@ TEST_CASE("boxes, sparse tensors, tables, backups and functions") {
   e.features["indices"] = int64_list{2, 0};
   e.features["values"] = float_list{5, 6};
   e.features["word"] = bytes_list{"b", "?"};
+  e.features["number"] = int64_list{1, 7};
   keys_to_features features{{"indices", var_len_feature{kind::int64s}},
+                            {"number", var_len_feature{kind::int64s}},
                             {"values", var_len_feature{kind::floats}},
                             {"word", var_len_feature{kind::bytes}},
                             {"missing", var_len_feature{kind::floats}}};
@@ -119,8 +134,9 @@ TEST_CASE("boxes, sparse tensors, tables, backups and functions") {
   const auto items = decoded(
       e, features,
       {{"boxes", handlers::bounding_box{.prefix = "box/"}},
-       {"sparse", handlers::sparse_tensor{.size = 4, .default_value = -1}},
-       {"number", handlers::lookup_tensor{"word", {{"a", 0}, {"b", 1}}}},
+       {"sparse", handlers::sparse_tensor{.shape = {4}, .densify = true, .default_value = -1}},
+       {"number", handlers::lookup_tensor<>{"word", {{"a", 0}, {"b", 1}}}},
+       {"name", handlers::lookup_tensor<std::int64_t, std::string>{"number", {{1, "b"}}, "UNK"}},
        {"backup", handlers::backup{handlers::tensor{"missing"}, handlers::tensor{"values"}}},
        {"count", handlers::callback{{"values"}, [](const parsed_features& f) {
                                       return item{int64_list{f.at("values").size()}, {}};
@@ -129,12 +145,201 @@ TEST_CASE("boxes, sparse tensors, tables, backups and functions") {
   CHECK(items.at("boxes").as<float>() == float_list{'y', 'x', 'y', 'x', 'm', 'm', 'm', 'm'});
   CHECK(items.at("sparse").as<float>() == float_list{6, -1, 5, -1});
   CHECK(items.at("number").as<std::int64_t>() == int64_list{1, -1});
+  CHECK(items.at("name").as<std::string>() == bytes_list{"b", "UNK"});
   CHECK(items.at("backup").as<float>() == float_list{5, 6});
   CHECK(items.at("count").as<std::int64_t>() == int64_list{2});
-  CHECK_THROWS_WITH(decoded(e, features, {{"sparse", handlers::sparse_tensor{.size = 2}}}),
-                    "indices: index 2 is not within 2");
+  CHECK_THROWS_WITH(
+      decoded(e, features, {{"s", handlers::sparse_tensor{.shape = {2}, .densify = true}}}),
+      "values: index 2 is not within shape [2]");
+  CHECK_THROWS_WITH(decoded(e, features, {{"s", handlers::sparse_tensor{.shape = {2, 2}}}}),
+                    "values: shape [2, 2] is not of the indices' rank, 1");
+  CHECK_THROWS_WITH(decoded(e, features, {{"s", handlers::sparse_tensor{"indices", "missing"}}}),
+                    "indices: 2 indices of 0 values");
   CHECK_THROWS_WITH(decoded(e, features, {{"boxes", handlers::bounding_box{{"ymin"}, "box/"}}}),
                     "bounding_box: 1 keys, not 4");
+  e.features["box/xmax"] = float_list{1};
+  CHECK_THROWS_WITH(decoded(e, features, {{"boxes", handlers::bounding_box{.prefix = "box/"}}}),
+                    "box/xmax: 1 values, box/ymin has 2");
+}
+
+TEST_CASE("extents that a record states cost no memory") {
+  example e = one("indices", int64_list{0, 0});
+  e.features["values"] = float_list{5, 6};
+  e.features["shape"] = int64_list{std::int64_t{1} << 40};
+  const keys_to_features features{{"indices", var_len_feature{kind::int64s}},
+                                  {"shape", var_len_feature{kind::int64s}},
+                                  {"values", var_len_feature{kind::floats}}};
+  const auto sparse = [&](std::vector<std::int64_t> shape, const std::string& key) {
+    return decoded(e, features,
+                   {{"s", handlers::sparse_tensor{"indices", "values", key, shape, true}}});
+  };
+  CHECK_THROWS_WITH(sparse({}, "shape"), Contains("has more than 100000000 elements"));
+  CHECK_THROWS_WITH(sparse({3}, ""), "values: an index is there twice");
+  for (const std::int64_t wrong : {std::int64_t{-2}, std::numeric_limits<std::int64_t>::max()}) {
+    e.features["shape"] = int64_list{wrong, 3};
+    CHECK_THROWS_AS(decoded(e, features, {{"t", handlers::tensor{"values", {"shape"}}}}),
+                    example_error);
+  }
+  sequence_example s;
+  s.lists["x"].resize(1 << 15);
+  s.lists["x"][0] = int64_list(1 << 13);
+  const std::string record = s.serialize();
+  const tfsequence_example_decoder decoder({}, {{"x", var_len_feature{kind::int64s}}},
+                                           {{"x", handlers::tensor{"x"}}});
+  CHECK_THROWS_WITH(decoder.decode(std::as_bytes(std::span(record))),
+                    Contains("feature list x: shape [32768, 8192]"));
+}
+
+namespace {
+
+// The decoders of tests/oracle/make_decoder.py.
+
+const std::vector<std::string> sides{"ymin", "xmin", "ymax", "xmax"};
+
+tfexample_decoder golden_example_decoder() {
+  const fixed_len_feature text{{}, kind::bytes};
+  keys_to_features features{
+      {"image/encoded", text},
+      {"image/format", fixed_len_feature{{}, kind::bytes, bytes_list{"jpeg"}}},
+      {"raw/encoded", text},
+      {"raw/format", text},
+      {"several", fixed_len_feature{{2}, kind::bytes}},
+      {"fixed", fixed_len_feature{{2, 3}, kind::floats}},
+      {"numbers", var_len_feature{kind::int64s}},
+      {"rows", var_len_feature{kind::int64s}},
+      {"columns", var_len_feature{kind::int64s}},
+      {"word", var_len_feature{kind::bytes}},
+      {"defaulted", fixed_len_feature{{2}, kind::int64s, int64_list{8, 9}}},
+      {"first", var_len_feature{kind::floats}},
+      {"ids", var_len_feature{kind::int64s}},
+      {"values", var_len_feature{kind::floats}},
+      {"extents", fixed_len_feature{{1}, kind::int64s, int64_list{9}}}};
+  for (const std::string& s : sides) features["box/" + s] = var_len_feature{kind::floats};
+  using namespace handlers;
+  using dims = std::vector<std::int64_t>;
+  return {
+      features,
+      {{"image", handlers::image{}},
+       {"grey", handlers::image{.channels = 1}},
+       {"real", handlers::image{.kind = pixel_kind::floats}},
+       {"accurate", handlers::image{.dct_method = "INTEGER_ACCURATE"}},
+       {"raw", handlers::image{"raw/encoded", "raw/format", dims{1, 2, 3}, 3, pixel_kind::floats}},
+       {"several", handlers::image{.image_key = "several", .repeated = true}},
+       {"fixed", tensor{"fixed"}},
+       {"flat", tensor{"fixed", {}, dims{-1}}},
+       {"numbers", tensor{"numbers"}},
+       {"defaulted", tensor{"defaulted"}},
+       {"shaped", tensor{"numbers", {"rows", "columns"}}},
+       {"word", lookup_tensor<>{"word", {{"a", 3}, {"b", 4}}}},
+       {"boxes", bounding_box{.prefix = "box/"}},
+       {"backup", backup{tensor{"first"}, tensor{"fixed", {}, dims{6}}}},
+       {"sparse", sparse_tensor{"ids", "values", "extents"}},
+       {"unshaped", sparse_tensor{"ids", "values"}},
+       {"dense", sparse_tensor{"ids", "values", "", {5}, true, -1}}}};
+}
+
+tfsequence_example_decoder golden_sequence_decoder() {
+  keys_to_sequence_features steps{{"ids", var_len_feature{kind::int64s}},
+                                  {"pairs", fixed_len_sequence_feature{{2}, kind::int64s}},
+                                  {"absent", fixed_len_sequence_feature{{3}, kind::floats, true}}};
+  for (const char* name : {"point/y", "point/x", "values"})
+    steps[name] = var_len_feature{kind::floats};
+  std::vector<std::string> all_sides;
+  for (const std::string& s : sides) all_sides.push_back("box/" + s);
+  for (const std::string& s : all_sides) steps[s] = var_len_feature{kind::floats};
+  using namespace handlers;
+  return {{{"name", one_number}},
+          steps,
+          {{"boxes", bounding_box_sequence{.prefix = "box/"}},
+           {"sparse_boxes", bounding_box_sequence{.prefix = "box/", .return_dense = false}},
+           {"count", num_boxes_sequence{all_sides}},
+           {"points", keypoints_sequence{.prefix = "point/", .default_value = -2.0f}},
+           {"name", tensor{"name"}},
+           {"pairs", tensor{"pairs"}},
+           {"absent", tensor{"absent"}},
+           {"padded", tensor{"values", {}, {}, 0.5f}},
+           {"sparse", sparse_tensor{"ids", "values", "", {3, 9}}},
+           {"dense", sparse_tensor{"ids", "values", "", {3, 9}, true}}}};
+}
+
+std::vector<double> numbers(const item& i) {
+  return std::visit(
+      []<class T>(const std::vector<T>& values) {
+        if constexpr (std::is_arithmetic_v<T>)
+          return std::vector<double>(values.begin(), values.end());
+        else
+          return std::vector<double>{};
+      },
+      i.values);
+}
+
+void check_item(const item& got, const slim_test::record& want) {
+  CAPTURE(want.title());
+  CHECK(numbers(got) == want.at("values").values);
+  REQUIRE(got.is_sparse() == want.arrays.contains("indices"));
+  if (!got.is_sparse()) {
+    CHECK(got.dims ==
+          std::vector<std::int64_t>(want.at("values").dims.begin(), want.at("values").dims.end()));
+    return;
+  }
+  const auto& dims = want.at("dims").values;
+  CHECK(got.dims == std::vector<std::int64_t>(dims.begin(), dims.end()));
+  CHECK(std::vector<double>(got.indices->begin(), got.indices->end()) == want.at("indices").values);
+}
+
+}  // namespace
+
+TEST_CASE("every handler's items are the real TF-Slim's, to the bit") {
+  const record_set records({slim_test::data_path("records/decoder.tfrecord")});
+  const auto wanted = slim_test::read(slim_test::data_path("records/decoder.bin"));
+  const tfexample_decoder examples = golden_example_decoder();
+  const tfsequence_example_decoder sequences = golden_sequence_decoder();
+  std::set<std::string> seen;
+  for (const slim_test::record& want : wanted) {
+    const std::string id = want.text("id"), name = id.substr(2);
+    const int number = id[0] - '0';
+    const auto record = records.record(number);
+    const auto items =
+        number < 2 ? examples.decode(record, {name}) : sequences.decode(record, {name});
+    check_item(items.at(name), want);
+    seen.insert(name);
+  }
+  CHECK(wanted.size() == 53);
+  for (const std::string& name : examples.list_items()) CHECK(seen.contains(name));
+  for (const std::string& name : sequences.list_items()) CHECK(seen.contains(name));
+}
+
+TEST_CASE("a sequence that does not hold what is asked for is refused") {
+  sequence_example s;
+  s.lists["y"] = {float_list{1, 2}, float_list{3}};
+  s.lists["x"] = {float_list{1}, float_list{3}};
+  s.lists["z"] = {float_list{1}, float_list{3, 4}};
+  const std::string record = s.serialize();
+  const var_len_feature any{kind::floats};
+  const auto decoded_by = [&](const item_handler& h, keys_to_sequence_features steps) {
+    return tfsequence_example_decoder({}, std::move(steps), {{"i", h}})
+        .decode(std::as_bytes(std::span(record)))
+        .at("i");
+  };
+  const keys_to_sequence_features both{{"y", any}, {"x", any}, {"z", any}};
+  CHECK_THROWS_WITH(decoded_by(handlers::keypoints_sequence{}, both), "x is [2, 1], y is [2, 2]");
+  CHECK_THROWS_WITH(decoded_by(handlers::num_boxes_sequence{{"y", "z"}}, both),
+                    Contains("z has not as many boxes in every step as y"));
+  CHECK(decoded_by(handlers::num_boxes_sequence{{"y", "z"}, false}, both).as<std::int64_t>() ==
+        int64_list{2, 1});
+  const fixed_len_sequence_feature one_each{{1}, kind::floats};
+  CHECK_THROWS_WITH(decoded_by(handlers::tensor{"y"}, {{"y", one_each}}),
+                    "feature list y, step 0: 2 values are not of shape [1]");
+  CHECK_THROWS_WITH(decoded_by(handlers::tensor{"w"}, {{"w", one_each}}),
+                    "there is no feature list w");
+  CHECK_THROWS_WITH(decoded_by(handlers::num_boxes_sequence{{"x"}}, {{"x", one_each}}),
+                    Contains("x is no feature of a sequence"));
+  CHECK_THROWS_WITH(
+      tfsequence_example_decoder({{"x", one_number}}, {{"x", any}}, {{"i", handlers::tensor{"x"}}}),
+      "feature x is listed for the context and for steps");
+  CHECK_THROWS_WITH(decoded_by(handlers::keypoints_sequence{{"y"}}, both),
+                    "keypoints_sequence: 1 keys, not 2");
+  CHECK_THROWS_WITH(decoded_by(handlers::num_boxes_sequence{}, both), Contains("no keys"));
 }
 
 TEST_CASE("items are made by name, and what cannot be is refused") {
@@ -148,18 +353,8 @@ TEST_CASE("items are made by name, and what cannot be is refused") {
                     "there is no item c");
   CHECK_THROWS_WITH(tfexample_decoder(features, {{"a", handlers::tensor{"y"}}}),
                     "item a reads feature y, which is not listed");
-}
-
-TEST_CASE("label files are written and read, and a bad line is named") {
-  slim_test::temporary_folder tmp;
-  CHECK_FALSE(has_labels(tmp.path()));
-  const label_map labels{{0, "daisy"}, {1, "a: colon"}, {12, ""}};
-  write_label_file(labels, tmp.path());
-  CHECK(has_labels(tmp.path()));
-  CHECK(read_label_file(tmp.path()) == labels);
-  for (const char* bad : {"x:name", "1 name", ":name", "1x:name"}) {
-    std::ofstream(tmp / "labels.txt") << "0:good\n" << bad << "\n";
-    CHECK_THROWS_WITH(read_label_file(tmp.path()), Contains("line 2"));
-  }
-  CHECK_THROWS_AS(write_label_file(labels, "/no-such-folder"), record_error);
+  CHECK_THROWS_WITH(
+      tfexample_decoder(features,
+                        {{"a", handlers::tensor{"x", {"x"}, std::vector<std::int64_t>{1}}}}),
+      "x: shape_keys and shape are both given");
 }

@@ -72,6 +72,40 @@ TEST_CASE(
   CHECK(e->values.at(0).scalar == 3.0f);
 }
 
+TEST_CASE("hooks end an evaluation and write what was found, and so does a step without more") {
+  temporary_folder tmp;
+  writer(tmp.path()).save(7);
+  model_t m;
+  int steps = 0;
+  std::vector<std::string> heard;
+  evaluation::stop_after_n_evals stop(3, [&](const std::string& text) { heard.push_back(text); });
+  evaluation::summary_at_end summary(
+      tmp / "eval", [](auto& log, std::int64_t at) { log.add_scalar("more", 1, at); });
+  const evaluation::loop_options once{.max_number_of_evaluations = 1};
+  evaluation::evaluate_options options{.final_values =
+                                           [&] {
+                                             return evaluation::named_values{{"steps", steps}};
+                                           },
+                                       .hooks = {&stop, &summary}};
+  const auto found = evaluation::evaluate_repeatedly(
+      m, tmp.path(), [&] { ++steps; }, options, once);
+  CHECK(found.at("steps") == 3);
+  CHECK(heard ==
+        std::vector<std::string>{"evaluation [1/3]", "evaluation [2/3]", "evaluation [3/3]"});
+  summaries::event_reader events(
+      std::filesystem::directory_iterator(tmp / "eval")->path().string());
+  events.next();
+  CHECK(events.next()->values.at(0).tag == "steps");
+  const auto more = events.next();
+  CHECK(more->values.at(0).tag == "more");
+  CHECK(more->step == 7);
+
+  steps = 0, options.hooks = {};
+  evaluation::evaluate_repeatedly(
+      m, tmp.path(), [&] { return ++steps < 5; }, options, once);
+  CHECK(steps == 5);
+}
+
 TEST_CASE("every new checkpoint is evaluated beside the one who writes them") {
   temporary_folder tmp;
   std::atomic<bool> go_on = false;

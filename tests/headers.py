@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jpeglib.h",
             "checkpoint.hpp": "leveldb/env.h", "checkpoint/": "leveldb/env.h",
-            "safetensors.hpp": "nlohmann/json.hpp", "dlpack.hpp": "dlpack/dlpack.h",
+            "safetensors.hpp": "nlohmann/json.hpp", "safetensors_writer.hpp": "nlohmann/json.hpp",
+            "dlpack.hpp": "dlpack/dlpack.h",
             "image_encode.hpp": "jpeglib.h", "data/": "zlib.h", "summaries/": "zlib.h",
             "learning.hpp": "leveldb/env.h", "learning/": "leveldb/env.h",
             "evaluation.hpp": "leveldb/env.h"}

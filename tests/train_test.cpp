@@ -210,6 +210,95 @@ TEST_CASE("a checkpoint that cannot be written leaves the last one and the model
   CHECK(std::equal(m.variable(0).begin(), m.variable(0).end(), other.variable(0).begin()));
 }
 
+TEST_CASE("resuming leaves the checkpoint it began with as it is") {
+  temporary_folder tmp;
+  run(tmp.path(), momentum{}, {.number_of_steps = 2});
+  const std::string index = tmp / "model.ckpt-2.index";
+  const auto before = std::filesystem::last_write_time(index);
+  run(tmp.path(), momentum{}, {.number_of_steps = 4});
+  CHECK(std::filesystem::last_write_time(index) == before);
+  CHECK(saved_step(tmp.path()) == 4);
+}
+
+TEST_CASE("a resumed run keeps its seed") {
+  temporary_folder whole, parts;
+  const auto want = run(whole.path(), momentum{}, {.number_of_steps = 6, .seed = 8});
+  run(parts.path(), momentum{}, {.number_of_steps = 3, .seed = 8});
+  CHECK(run(parts.path(), momentum{}, {.number_of_steps = 6, .seed = 9}) == want);
+}
+
+TEST_CASE("moving averages are saved and resumed, under TensorFlow's names") {
+  const auto averaged = [](const std::string& folder, std::int64_t steps) {
+    trainer m;
+    m.initialize(3);
+    input_pipeline batches(source, endless(), decode, {features}, {});
+    learning::exponential_moving_average average(m, 0.9);
+    auto op = learning::create_train_op(m, momentum{0.1, 0.9});
+    op.maintain(average);
+    learning::train(op, batches, folder, {.number_of_steps = steps});
+    const auto values = average.average("net/a/weights");
+    return std::vector<float>(values.begin(), values.end());
+  };
+  temporary_folder whole, parts;
+  const auto want = averaged(whole.path(), 6);
+  averaged(parts.path(), 2);
+  CHECK(averaged(parts.path(), 6) == want);
+  CHECK(checkpoint_reader(whole.path()).read<float>("net/a/weights/ExponentialMovingAverage") ==
+        want);
+}
+
+TEST_CASE("without a log directory nothing is written") {
+  temporary_folder tmp, with;
+  const std::filesystem::path back = std::filesystem::current_path();
+  std::filesystem::current_path(tmp.path());
+  int begun = 0;
+  const auto got = run("", momentum{}, {.number_of_steps = 3, .init_fn = [&] { ++begun; }});
+  std::filesystem::current_path(back);
+  CHECK(tmp.empty());
+  CHECK(begun == 1);
+  CHECK(got == run(with.path(), momentum{}, {.number_of_steps = 3}));
+  CHECK_THROWS_WITH(run("", momentum{}, {.number_of_steps = 1, .trace_every_n_steps = 1}),
+                    Contains("trace_every_n_steps needs a log directory"));
+}
+
+TEST_CASE("a step of the caller's own, and traces of some") {
+  temporary_folder tmp;
+  trainer m;
+  m.initialize(3);
+  input_pipeline batches(source, endless(), decode, {features}, {});
+  auto op = learning::create_train_op(m, momentum{});
+  int calls = 0;
+  const float loss = learning::train(
+      op, batches, tmp.path(), {.trace_every_n_steps = 4}, [&](auto& train_op, auto& batch) {
+        auto [x, y] = batch.inputs();
+        train_op(x, y);
+        return learning::step_result<float>{static_cast<float>(++calls), calls == 6};
+      });
+  CHECK(loss == 6);
+  CHECK(saved_step(tmp.path()) == 6);
+  for (int step = 1; step <= 6; ++step)
+    CHECK(std::filesystem::exists(tmp / ("tf_trace-" + std::to_string(step) + ".json")) ==
+          (step == 1 || step == 5));
+}
+
+TEST_CASE("the first signal is remembered, the second is as before, and so is all behind the run") {
+  static int before = 0;
+  before = 0;
+  const auto old = std::signal(SIGINT, [](int) { ++before; });
+  {
+    const learning::stop_signal stop;
+    CHECK(!stop.wanted());
+    std::raise(SIGINT);
+    CHECK(stop.wanted());
+    CHECK(before == 0);
+    std::raise(SIGINT);
+    CHECK(before == 1);
+  }
+  const learning::stop_signal again;
+  CHECK(!again.wanted());
+  CHECK(std::signal(SIGINT, old) != SIG_DFL);
+}
+
 TEST_CASE("a run that does not fit the checkpoint says what is missing") {
   temporary_folder tmp;
   run(tmp.path(), momentum{}, {.number_of_steps = 2});

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
 # --full adds what takes longer than continuous integration allows: clang's unit and large tests, the
-# sanitizers over all of them, every header alone with g++, long tests, every benchmark, and all
-# networks beside the real TF-Slim.
+# sanitizers over all of them, every header alone with g++, long tests, packages as their users
+# see them, every benchmark, and all networks beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -80,7 +80,7 @@ mkdir -p build
 clang=$(command -v clang++-19 || command -v clang++ || true)
 # Without --full every header alone is clang's matter: it takes half of g++'s time.
 left_out="--no-suite conformance --no-suite conformance-quick"
-if ! $full; then left_out="$left_out --no-suite long --no-suite headers"; fi
+if ! $full; then left_out="$left_out --no-suite long --no-suite headers --no-suite packaging"; fi
 suite release "$left_out" CXX=g++ --
 build_all build/release
 conformance=conformance-quick

@@ -12,6 +12,8 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <type_traits>
+#include <vector>
 
 #include "checkpoint.hpp"
 #include "summaries/event_writer.hpp"
@@ -20,6 +22,58 @@ namespace slim::evaluation {
 
 /// Numbers by name: what an evaluation found.
 using named_values = std::map<std::string, double>;
+
+/// Hears of the evaluation of a checkpoint, and may end it.
+struct evaluation_hook {
+  virtual ~evaluation_hook() = default;
+  /// The checkpoint of this global step has been restored.
+  virtual void begin(std::int64_t /*global_step*/) {}
+  /// So many steps have been taken; true ends the evaluation.
+  virtual bool behind_step(std::int64_t /*eval_step*/) { return false; }
+  /// This was found.
+  virtual void end(std::int64_t /*global_step*/, const named_values&) {}
+};
+
+/// TF-Slim's StopAfterNEvalsHook. `log` hears "evaluation [2/10]" behind each step if there are
+/// less than 20, and else behind every tenth of them.
+class stop_after_n_evals : public evaluation_hook {
+ public:
+  explicit stop_after_n_evals(std::int64_t num_evals,
+                              std::function<void(const std::string&)> log = {})
+      : num_evals_(num_evals), log_(std::move(log)) {}
+
+  bool behind_step(std::int64_t eval_step) override {
+    const std::int64_t every = num_evals_ < 20 ? 1 : num_evals_ / 10;
+    if (log_ && (eval_step % every == 0 || eval_step == num_evals_))
+      log_("evaluation [" + std::to_string(eval_step) + "/" + std::to_string(num_evals_) + "]");
+    return eval_step >= num_evals_;
+  }
+
+ private:
+  std::int64_t num_evals_;
+  std::function<void(const std::string&)> log_;
+};
+
+/// TF-Slim's SummaryAtEndHook: what was found as scalars, and summaries of the caller's, go to an
+/// event file in `logdir` at the checkpoint's global step.
+class summary_at_end : public evaluation_hook {
+ public:
+  using summarize_fn = std::function<void(summaries::event_writer&, std::int64_t step)>;
+
+  explicit summary_at_end(std::string logdir, summarize_fn summarize = {})
+      : logdir_(std::move(logdir)), summarize_(std::move(summarize)) {}
+
+  void end(std::int64_t global_step, const named_values& found) override {
+    summaries::event_writer log(logdir_);
+    for (const auto& [name, value] : found) log.add_scalar(name, value, global_step);
+    if (summarize_) summarize_(log, global_step);
+    log.close();
+  }
+
+ private:
+  std::string logdir_;
+  summarize_fn summarize_;
+};
 
 struct evaluate_options {
   /// How often the step of evaluation is taken for a checkpoint.
@@ -32,6 +86,8 @@ struct evaluate_options {
   std::function<void(summaries::event_writer&, std::int64_t step)> summarize{};
   /// Variables that are restored, by their names in the checkpoint; all under their own if empty.
   variable_map variables_to_restore{};
+  /// They outlive the evaluation.
+  std::vector<evaluation_hook*> hooks{};
 };
 
 /// How long to go on.
@@ -44,9 +100,32 @@ struct loop_options {
   double seconds_to_sleep = 1;  ///< between looks at the folder
 };
 
-/// Restores the checkpoint, takes the step num_evals times, and writes what was found to an event
-/// file in `logdir` at the checkpoint's global step; with an empty logdir nowhere. Throws
-/// checkpoint_error, and what the step throws.
+namespace detail {
+
+/// Takes a step; false where it says that there is no more to evaluate.
+template <class Step>
+bool take_step(Step& step) {
+  if constexpr (std::is_same_v<decltype(step()), bool>)
+    return step();
+  else
+    return step(), true;
+}
+
+template <class Step>
+void take_steps(Step& step, const evaluate_options& options) {
+  for (std::int64_t i = 0; i < options.num_evals && take_step(step);) {
+    ++i;
+    bool stop = false;
+    for (evaluation_hook* hook : options.hooks) stop |= hook->behind_step(i);
+    if (stop) return;
+  }
+}
+
+}  // namespace detail
+
+/// Restores the checkpoint, takes the step num_evals times (or until it returns false, or a hook
+/// ends it), and writes what was found to an event file in `logdir` at the checkpoint's global
+/// step; with an empty logdir nowhere. Throws checkpoint_error, and what the step throws.
 template <class Model, class Step>
 named_values evaluate_once(Model& m, const std::string& checkpoint_path, const std::string& logdir,
                            Step step, const evaluate_options& options = {}) {
@@ -58,13 +137,11 @@ named_values evaluate_once(Model& m, const std::string& checkpoint_path, const s
   const std::int64_t at = counted ? reader.template read<std::int64_t>("global_step").at(0) : 0;
   m.set_global_step(at);
   if (options.initial) options.initial();
-  for (int i = 0; i < options.num_evals; ++i) step();
+  for (evaluation_hook* hook : options.hooks) hook->begin(at);
+  detail::take_steps(step, options);
   const named_values found = options.final_values ? options.final_values() : named_values{};
-  if (logdir.empty()) return found;
-  summaries::event_writer log(logdir);
-  for (const auto& [name, value] : found) log.add_scalar(name, value, at);
-  if (options.summarize) options.summarize(log, at);
-  log.close();
+  if (!logdir.empty()) summary_at_end(logdir, options.summarize).end(at, found);
+  for (evaluation_hook* hook : options.hooks) hook->end(at, found);
   return found;
 }
 
@@ -142,10 +219,13 @@ named_values evaluation_loop(Model& m, const std::string& checkpoint_dir, const 
   return found;
 }
 
-/// TF-Slim's other name for it.
-template <class... Argument>
-named_values evaluate_repeatedly(Argument&&... arguments) {
-  return evaluation_loop(std::forward<Argument>(arguments)...);
+/// The same where hooks alone, or the step by returning false, say when a checkpoint is done with,
+/// and hooks write what was found: num_evals is not looked at.
+template <class Model, class Step>
+named_values evaluate_repeatedly(Model& m, const std::string& checkpoint_dir, Step step,
+                                 evaluate_options options = {}, const loop_options& loop = {}) {
+  options.num_evals = std::numeric_limits<int>::max();
+  return evaluation_loop(m, checkpoint_dir, "", step, options, loop);
 }
 
 }  // namespace slim::evaluation

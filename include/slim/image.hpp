@@ -1,4 +1,4 @@
-// JPEG and PNG files as 8-bit RGB.  Link with libjpeg-turbo and libpng.
+// JPEG and PNG files as 8-bit RGB, grey or RGBA.  Link with libjpeg-turbo and libpng.
 //
 //   slim::image photo = slim::read_image("cat.jpg");  // photo.pixels: [height, width, 3]
 //
@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <jerror.h>
@@ -43,8 +44,22 @@ struct image {
   std::vector<std::uint8_t> pixels{};  // [height, width, 3]
 };
 
+/// An 8-bit image; element [y, x, c] is pixels[(y * width + x) * channels + c].
+struct pixel_array {
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  std::vector<std::uint8_t> pixels{};  // [height, width, channels]
+};
+
 /// What decode_image accepts unless told otherwise: 300 MB of pixels.
 inline constexpr std::size_t default_max_pixels = 100'000'000;
+
+struct decode_options {
+  int channels = 3;       ///< 1 grey (of colours their luma), 3 RGB, 4 RGBA, which only PNG has
+  bool fast_dct = false;  ///< JPEG by libjpeg's fast integer DCT, which is TensorFlow's default
+  std::size_t max_pixels = default_max_pixels;  ///< of more an image is refused
+};
 
 namespace detail {
 
@@ -58,9 +73,9 @@ inline void check_extent(std::size_t height, std::size_t width, std::size_t max_
                     " pixels, the limit is " + std::to_string(max_pixels));
 }
 
-inline image blank_image(std::size_t height, std::size_t width) {
-  return {static_cast<int>(height), static_cast<int>(width),
-          std::vector<std::uint8_t>(height * width * image::channels)};
+inline pixel_array blank_image(std::size_t height, std::size_t width, int channels) {
+  return {static_cast<int>(height), static_cast<int>(width), channels,
+          std::vector<std::uint8_t>(height * width * static_cast<std::size_t>(channels))};
 }
 
 // libjpeg and libpng report errors by longjmp.  Every function that calls setjmp, and every one of
@@ -81,10 +96,13 @@ class jpeg_decoder {
   jpeg_decoder& operator=(const jpeg_decoder&) = delete;
   ~jpeg_decoder() { jpeg_destroy_decompress(&state_); }
 
-  image decode(std::size_t max_pixels) {
+  pixel_array decode(const decode_options& options) {
+    if (options.channels == 4) throw image_error("is a JPEG, which has no 4 channels");
     if (!read_header()) throw image_error(std::string("is no valid JPEG: ") + errors_.message);
-    check_extent(state_.image_height, state_.image_width, max_pixels);
-    image out = blank_image(state_.image_height, state_.image_width);
+    check_extent(state_.image_height, state_.image_width, options.max_pixels);
+    pixel_array out = blank_image(state_.image_height, state_.image_width, options.channels);
+    if (options.channels == 1) state_.out_color_space = JCS_GRAYSCALE;
+    if (options.fast_dct) state_.dct_method = JDCT_IFAST;
     if (state_.out_color_space == JCS_CMYK) cmyk_row_.resize(std::size_t{4} * state_.image_width);
     if (!read_lines(out.pixels.data())) {
       throw image_error(std::string("is a damaged or truncated JPEG: ") + errors_.message);
@@ -140,7 +158,8 @@ class jpeg_decoder {
 
   void decode_lines(std::uint8_t* out) noexcept {
     jpeg_start_decompress(&state_);
-    const std::size_t stride = std::size_t{3} * state_.output_width;
+    const std::size_t channels = state_.out_color_space == JCS_GRAYSCALE ? 1 : 3;
+    const std::size_t stride = channels * state_.output_width;
     while (state_.output_scanline < state_.output_height) {
       std::uint8_t* const line = out + stride * state_.output_scanline;
       JSAMPROW row = cmyk_row_.empty() ? line : cmyk_row_.data();
@@ -184,16 +203,18 @@ class png_decoder {
   png_decoder& operator=(const png_decoder&) = delete;
   ~png_decoder() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
-  image decode(std::size_t max_pixels) {
+  pixel_array decode(const decode_options& options) {
     if (!read_header()) throw image_error(std::string("is no valid PNG: ") + message_);
     const std::size_t height = png_get_image_height(png_, info_);
     const std::size_t width = png_get_image_width(png_, info_);
-    check_extent(height, width, max_pixels);
-    if (!set_rgb8()) throw image_error(std::string("is no valid PNG: ") + message_);
-    if (png_get_rowbytes(png_, info_) != 3 * width) throw image_error("is a PNG of unknown layout");
-    image out = blank_image(height, width);
+    check_extent(height, width, options.max_pixels);
+    if (!set_layout(options.channels))
+      throw image_error(std::string("is no valid PNG: ") + message_);
+    const std::size_t stride = static_cast<std::size_t>(options.channels) * width;
+    if (png_get_rowbytes(png_, info_) != stride) throw image_error("is a PNG of unknown layout");
+    pixel_array out = blank_image(height, width, options.channels);
     std::vector<png_bytep> rows(height);
-    for (std::size_t y = 0; y < height; ++y) rows[y] = out.pixels.data() + 3 * width * y;
+    for (std::size_t y = 0; y < height; ++y) rows[y] = out.pixels.data() + stride * y;
     if (!read_rows(rows.data())) {
       throw image_error(std::string("is a damaged or truncated PNG: ") + message_);
     }
@@ -222,17 +243,22 @@ class png_decoder {
     return true;
   }
 
-  /// Asks for 8-bit RGB whatever is stored.
-  bool set_rgb8() noexcept {
+  /// Asks for 8 bits of so many channels whatever is stored.
+  bool set_layout(int channels) noexcept {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     const int type = png_get_color_type(png_, info_);
+    const bool colour = (type & PNG_COLOR_MASK_COLOR) != 0;
     if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png_);
-    if ((type & PNG_COLOR_MASK_COLOR) == 0) {
-      png_set_expand_gray_1_2_4_to_8(png_);
-      png_set_gray_to_rgb(png_);
-    }
+    if (!colour) png_set_expand_gray_1_2_4_to_8(png_);
+    if (!colour && channels > 1) png_set_gray_to_rgb(png_);
+    if (colour && channels == 1) png_set_rgb_to_gray(png_, PNG_ERROR_ACTION_NONE, 0.299, 0.587);
     png_set_strip_16(png_);
-    png_set_strip_alpha(png_);
+    if (channels < 4)
+      png_set_strip_alpha(png_);
+    else if (png_get_valid(png_, info_, PNG_INFO_tRNS) != 0)
+      png_set_tRNS_to_alpha(png_);
+    else if ((type & PNG_COLOR_MASK_ALPHA) == 0)
+      png_set_add_alpha(png_, 0xFF, PNG_FILLER_AFTER);
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     return true;
@@ -271,12 +297,23 @@ inline std::vector<std::byte> read_bytes(const std::string& path) {
   return bytes;
 }
 
-inline image decode_any(std::span<const std::byte> bytes, std::size_t max_pixels) {
+inline pixel_array decode_any(std::span<const std::byte> bytes, const decode_options& options) {
   constexpr std::array<unsigned char, 3> jpeg{0xFF, 0xD8, 0xFF};
   constexpr std::array<unsigned char, 8> png{0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A};
-  if (starts_with(bytes, jpeg)) return jpeg_decoder(bytes).decode(max_pixels);
-  if (starts_with(bytes, png)) return png_decoder(bytes).decode(max_pixels);
+  constexpr std::array<unsigned char, 4> gif{'G', 'I', 'F', '8'};
+  constexpr std::array<unsigned char, 2> bmp{'B', 'M'};
+  if (options.channels != 1 && options.channels != 3 && options.channels != 4)
+    throw image_error("cannot have " + std::to_string(options.channels) + " channels: 1, 3 or 4");
+  if (starts_with(bytes, jpeg)) return jpeg_decoder(bytes).decode(options);
+  if (starts_with(bytes, png)) return png_decoder(bytes).decode(options);
+  if (starts_with(bytes, gif)) throw image_error("is a GIF; JPEG and PNG are read");
+  if (starts_with(bytes, bmp)) throw image_error("is a BMP; JPEG and PNG are read");
   throw image_error(bytes.empty() ? "is empty" : "is neither JPEG nor PNG");
+}
+
+inline image decode_rgb(std::span<const std::byte> bytes, std::size_t max_pixels) {
+  pixel_array rgb = decode_any(bytes, {.max_pixels = max_pixels});
+  return {rgb.height, rgb.width, std::move(rgb.pixels)};
 }
 
 }  // namespace detail
@@ -286,7 +323,18 @@ inline image decode_any(std::span<const std::byte> bytes, std::size_t max_pixels
 inline image decode_image(std::span<const std::byte> bytes, std::string_view name = "image",
                           std::size_t max_pixels = default_max_pixels) {
   try {
-    return detail::decode_any(bytes, max_pixels);
+    return detail::decode_rgb(bytes, max_pixels);
+  } catch (const image_error& e) {
+    throw image_error(std::string(name) + ": " + e.what());
+  }
+}
+
+/// The image in a JPEG or PNG held in memory, with other channels than RGB if asked.  Throws
+/// image_error as decode_image does, and where a JPEG is to have alpha.
+inline pixel_array decode_pixels(std::span<const std::byte> bytes, const decode_options& options,
+                                 std::string_view name = "image") {
+  try {
+    return detail::decode_any(bytes, options);
   } catch (const image_error& e) {
     throw image_error(std::string(name) + ": " + e.what());
   }
@@ -295,7 +343,7 @@ inline image decode_image(std::span<const std::byte> bytes, std::string_view nam
 /// The RGB image in a JPEG or PNG file.  Throws image_error, which names the file.
 inline image read_image(const std::string& path, std::size_t max_pixels = default_max_pixels) {
   try {
-    return detail::decode_any(detail::read_bytes(path), max_pixels);
+    return detail::decode_rgb(detail::read_bytes(path), max_pixels);
   } catch (const image_error& e) {
     throw image_error(path + ": " + e.what());
   }

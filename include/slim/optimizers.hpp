@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <string_view>
 #include "eigen.hpp"
@@ -151,11 +152,13 @@ struct adam {
   }
 
  private:
-  /// beta^t by t - 1 products in float32, as TensorFlow's beta1_power and beta2_power.
+  /// beta^t by t - 1 products in float32, as TensorFlow's beta1_power and beta2_power; as there
+  /// what is too small to be normal is zero (and rounding would never get it there).
   static float power(double beta, long t) {
+    constexpr float least = std::numeric_limits<float>::min();
     float p = static_cast<float>(beta);
-    for (long i = 1; i < t && p != 0; ++i) p *= static_cast<float>(beta);
-    return p;
+    for (long i = 1; i < t && p >= least; ++i) p *= static_cast<float>(beta);
+    return p < least ? 0.0f : p;
   }
 };
 

@@ -143,11 +143,6 @@ class runner {
     optimizer_ = optimizer;
     updates_ = 0;
   }
-  int slot_count() const { return static_cast<int>(slots_.size()); }
-  /// A slot's name behind a variable's, in TensorFlow's checkpoints: Adam, Adam_1.
-  std::string slot_name(int slot) const {
-    return std::string(optimizer_) + (slot == 0 ? "" : "_" + std::to_string(slot));
-  }
   /// A variable's part of a slot.
   tensor_view<T> slot(int slot, int variable) {
     return {elements(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <boost/hana/tuple.hpp>
+#include <algorithm>
+#include <map>
 #include <regex>
 #include <stdexcept>
 #include <string>
@@ -196,6 +198,35 @@ std::vector<std::string> variable_names(const Model& m) {
   for (int v = 0; v < Model::variable_count; ++v)
     if ((m.collections(v) & global_variables) != 0) names.push_back(m.variable_name(v));
   return names;
+}
+
+/// TF-Slim's assign_from_values: sets variables by name to values, row-major. Throws
+/// std::invalid_argument, which names the variable, before any has changed.
+template <class Model>
+void assign_from_values(
+    Model& m, const std::map<std::string, std::vector<typename Model::element_type>>& values) {
+  const Model& as_it_is = m;
+  std::map<std::string, int> numbers;
+  for (int v = 0; v < Model::variable_count; ++v) numbers.emplace(m.variable_name(v), v);
+  for (const auto& [name, elements] : values) {
+    const auto found = numbers.find(name);
+    if (found == numbers.end())
+      throw std::invalid_argument("assign_from_values: there is no variable named " + name);
+    const long wanted = as_it_is.variable(found->second).dims.count();
+    if (std::ssize(elements) != wanted)
+      throw std::invalid_argument("assign_from_values: " + name + " has " +
+                                  std::to_string(wanted) + " elements, not " +
+                                  std::to_string(elements.size()));
+  }
+  for (const auto& [name, elements] : values)
+    std::copy(elements.begin(), elements.end(), m.variable(numbers.at(name)).begin());
+}
+
+/// The same as a function to be called later, such as an init_fn's.
+template <class Model>
+auto assign_from_values_fn(
+    std::map<std::string, std::vector<typename Model::element_type>> values) {
+  return [values = std::move(values)](Model& m) { assign_from_values(m, values); };
 }
 
 }  // namespace slim

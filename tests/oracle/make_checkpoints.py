@@ -4,7 +4,7 @@
   make_checkpoints.py [--out DIR]
 
 Floats are uniform(name) as README.md, beside this file, says; all else is spelled out below, and
-again in tests/checkpoint_test.cpp.
+again in tests/checkpoint_test.cpp and tests/saver_test.cpp.
 """
 import argparse
 import os
@@ -88,6 +88,40 @@ def snappy_table(out):
     os.remove(binary)
 
 
+SLOT_OPTIMIZERS = {"momentum": lambda train: train.MomentumOptimizer(0.1, 0.9),
+                   "adam": lambda train: train.AdamOptimizer(0.01),
+                   "rmsprop": lambda train: train.RMSPropOptimizer(0.01, momentum=0.5)}
+
+
+def slots_graph(tf1, optimizer):
+    """A variable that is trained by given gradients, from global step 100 on."""
+    start = uniform("slots/w", (5, 8)).astype("float32")
+    w = tf1.get_variable("net/fc/weights", initializer=start)
+    step = tf1.get_variable("global_step", initializer=np.int64(100), trainable=False)
+    gradient = tf1.placeholder("float32", (5, 8))
+    made = SLOT_OPTIMIZERS[optimizer](tf1.train)
+    return gradient, made.apply_gradients([(gradient, w)], global_step=step)
+
+
+def train_slots(session, gradient, train, steps):
+    for k in steps:
+        session.run(train, {gradient: uniform(f"slots/g{k}", (5, 8))})
+
+
+def write_slots(tf1, out):
+    """Runs of six updates with everything a Saver saves, behind the third and behind the last."""
+    import tensorflow as tf
+    for name in SLOT_OPTIMIZERS:
+        with tf.Graph().as_default(), tf1.Session() as session:
+            gradient, train = slots_graph(tf1, name)
+            session.run(tf1.global_variables_initializer())
+            saver = tf1.train.Saver()
+            for steps in (range(3), range(3, 6)):
+                train_slots(session, gradient, train, steps)
+                saver.save(session, os.path.join(out, f"slots_{name}-{101 + steps[-1]}"),
+                           write_meta_graph=False, write_state=False)
+
+
 def write_safetensors(out):
     from safetensors.numpy import save_file
     save_file({"net/weights": uniform("net/weights", (3, 4, 5)).astype("float32"),
@@ -118,6 +152,7 @@ def main():
     save(tf1, out, "v1_partitioned", partitioned, **v1)
     save(tf1, out, "v1_sharded", two_devices, sharded=True, **v1)
     snappy_table(out)
+    write_slots(tf1, out)
     write_safetensors(out)
     for name in sorted(os.listdir(out)):
         print(name, os.path.getsize(os.path.join(out, name)))

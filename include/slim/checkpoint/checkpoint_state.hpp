@@ -10,6 +10,7 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "sync.hpp"
 #include "tensor_types.hpp"
 
 namespace slim {
@@ -145,8 +146,8 @@ inline std::optional<std::string> latest_checkpoint(const std::string& directory
 }
 
 /// Writes the folder's `checkpoint` file. Paths inside of the folder are written relative to it, so
-/// that it can be moved. A kill at any instant leaves the old file or the new. Throws
-/// checkpoint_error.
+/// that it can be moved. A kill at any instant, or the loss of power, leaves the old file or the new.
+/// Throws checkpoint_error.
 inline void update_checkpoint_state(const std::string& directory, const checkpoint_state& state) {
   namespace fs = std::filesystem;
   const auto relative = [&](const std::string& p) {
@@ -168,11 +169,13 @@ inline void update_checkpoint_state(const std::string& directory, const checkpoi
   file << text.str();
   file.close();
   std::error_code fault;
-  if (file) fs::rename(temporary, path, fault);
-  if (!file || fault) {
+  const bool written = file && detail::sync_to_disk(temporary);
+  if (written) fs::rename(temporary, path, fault);
+  if (!written || fault) {
     fs::remove(temporary, fault);
     throw checkpoint_error(path, "", "cannot be written");
   }
+  detail::sync_to_disk(directory.empty() ? "." : directory);  // not every file system can
 }
 
 }  // namespace slim

@@ -1,12 +1,14 @@
 // Writes TensorFlow's V2 checkpoints.
 #pragma once
 
+#include <filesystem>
 #include <map>
 
 #include <leveldb/env.h>
 #include <leveldb/table_builder.h>
 
 #include "bundle.hpp"
+#include "sync.hpp"
 #include "wire_writer.hpp"
 
 namespace slim {
@@ -117,12 +119,14 @@ class checkpoint_writer {
   void add_strings(const std::string& name, const stored_shape& dims,
                    std::span<const std::string> elements);
 
-  /// Makes the checkpoint visible.
+  /// Makes the checkpoint visible, and waits until it is on the disk.
   void finish() {
     write_index();
     data_.close(), index_.close();
     data_.publish();  // first: an index is there only with its data
     index_.publish();
+    const std::filesystem::path folder = std::filesystem::path(prefix_).parent_path();
+    detail::sync_to_disk(folder.empty() ? "." : folder.string());  // not every file system can
   }
 
  private:

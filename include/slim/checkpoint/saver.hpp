@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 
 #include "../optimizers.hpp"
 #include "checkpoint_state.hpp"
@@ -28,19 +29,33 @@ namespace detail {
 
 inline constexpr std::string_view updates_name = "slim/updates", extra_prefix = "slim/extra/";
 
+/// A tensor of a model that training saves: a variable or one of its slots.
+struct training_tensor {
+  std::string name;  // in TensorFlow's checkpoints: of slots <variable>/Adam, <variable>/Adam_1
+  int variable, slot = -1;
+
+  template <class Model>
+  auto values(Model& m) const {
+    return slot < 0 ? m.variable(variable) : m.shared_runner().slot(slot, variable);
+  }
+};
+
 /// The variables that are saved and, behind them, the slots of those that are trained (all that can
-/// be if `trained` is empty), by their names in TensorFlow's checkpoints.
+/// be if `trained` is empty).
 template <class Model, class Optimizer>
-auto training_tensors(Model& m, const Optimizer& optimizer, std::span<const int> trained) {
-  auto all = saved_variables(m);
-  auto& r = m.shared_runner();
-  if (optimizer.initial_slots().all().empty()) return all;
-  r.make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
+std::vector<training_tensor> training_tensors(const Model& m, const Optimizer& optimizer,
+                                              std::span<const int> trained) {
+  std::vector<training_tensor> all;
+  for (int v = 0; v < Model::variable_count; ++v)
+    if ((m.collections(v) & global_variables) != 0) all.push_back({m.variable_name(v), v});
+  const int slots = static_cast<int>(optimizer.initial_slots().all().size());
   for (int v = 0; v < Model::variable_count; ++v) {
     const bool listed = std::find(trained.begin(), trained.end(), v) != trained.end();
     if (!m.trainable(v) || (!trained.empty() && !listed)) continue;
-    for (int k = 0; k < r.slot_count(); ++k)
-      all.push_back({m.variable_name(v) + "/" + r.slot_name(k), r.slot(k, v)});
+    for (int k = 0; k < slots; ++k)
+      all.push_back({m.variable_name(v) + "/" + std::string(Optimizer::slot_name) +
+                         (k == 0 ? "" : "_" + std::to_string(k)),
+                     v, k});
   }
   return all;
 }
@@ -55,17 +70,35 @@ std::vector<optimizer_scalar> scalars_of(const Optimizer& optimizer, long update
   }
 }
 
-/// A checkpoint's files go, whatever its format.
+/// The updates behind a checkpoint of TensorFlow's, which its optimizer's scalars alone tell:
+/// powers of what they start as. Where there are none, or they are too small to tell, `otherwise`.
+template <class Optimizer>
+long updates_of(const Optimizer& optimizer, const tensor_reader& reader, long otherwise) {
+  const auto start = scalars_of(optimizer, 0);
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    if (reader.find(start[i].name) == nullptr) continue;
+    const float saved = reader.read<float>(start[i].name).at(0);
+    if (!(saved >= std::numeric_limits<float>::min()) || saved > start[i].value) continue;
+    const double power = std::log(double(saved)) / std::log(double(start[i].value));
+    const long near = std::lround(power) - 1, reach = 8;  // products are rounded, one by one
+    for (long t = std::max(near - reach, 0L); t <= near + reach; ++t)
+      if (scalars_of(optimizer, t)[i].value == saved) return t;
+    return near;
+  }
+  return otherwise;
+}
+
+/// A checkpoint's files go, whatever its format; its index first, for without it there is none.
 inline void remove_checkpoint(const std::string& prefix) {
   namespace fs = std::filesystem;
   std::error_code ignored;
+  fs::remove(prefix + ".index", ignored);
   const fs::path p(prefix);
   const std::string name = p.filename().string();
   const fs::path folder = p.has_parent_path() ? p.parent_path() : fs::path(".");
   for (const auto& file : fs::directory_iterator(folder, ignored)) {
     const std::string other = file.path().filename().string();
-    if (other == name || other == name + ".index" || other == name + ".meta" ||
-        other.starts_with(name + ".data-"))
+    if (other == name || other == name + ".meta" || other.starts_with(name + ".data-"))
       fs::remove(file.path(), ignored);
   }
 }
@@ -73,18 +106,21 @@ inline void remove_checkpoint(const std::string& prefix) {
 }  // namespace detail
 
 /// Writes the state of a training run as a V2 checkpoint that TensorFlow's Saver restores. `prefix`
-/// is all of its name. A kill at any instant leaves it whole or absent. Throws checkpoint_error.
+/// is all of its name; `more` are tensors besides the model's own, such as moving averages. A kill
+/// at any instant leaves it whole or absent, unless it replaces another of its name. Throws
+/// checkpoint_error.
 template <class Model, class Optimizer>
 void save_training(Model& m, const Optimizer& optimizer, const std::string& prefix,
-                   const extra_state& extra = {}, std::span<const int> trained = {}) {
-  auto tensors = detail::training_tensors(m, optimizer, trained);
-  std::sort(tensors.begin(), tensors.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
+                   const extra_state& extra = {}, std::span<const int> trained = {},
+                   std::vector<named_tensor<typename Model::element_type>> more = {}) {
+  using T = typename Model::element_type;
+  m.shared_runner().make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
+  for (const detail::training_tensor& t : detail::training_tensors(m, optimizer, trained))
+    more.push_back({t.name, t.values(m)});
+  std::sort(more.begin(), more.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   checkpoint_writer writer(prefix);
-  for (const auto& t : tensors) {
-    using T = typename Model::element_type;
+  for (const auto& t : more)
     writer.add<T>(t.name, stored_shape_of(t.values.dims), std::span<const T>(t.values.span()));
-  }
   const long updates = m.shared_runner().updates();
   for (const optimizer_scalar& s : detail::scalars_of(optimizer, updates))
     writer.add<float>(std::string(s.name), {}, std::span(&s.value, 1));
@@ -101,10 +137,12 @@ void save_training(Model& m, const Optimizer& optimizer, const std::string& pref
 /// optimizer; `path` as checkpoint_reader takes it. Returns the extra state. Throws
 /// checkpoint_error, which names file, variable and fault, before anything has changed.
 template <class Model, class Optimizer>
-extra_state restore_training(Model& m, const Optimizer& optimizer, const std::string& path,
-                             std::span<const int> trained = {}) {
+extra_state restore_training(
+    Model& m, const Optimizer& optimizer, const std::string& path,
+    std::span<const int> trained = {},
+    const std::vector<named_tensor<typename Model::element_type>>& more = {}) {
   const checkpoint_reader reader(path);
-  const auto number = [&](const std::string& name) {
+  const auto number = [&](std::string_view name) {
     return reader.template read<std::int64_t>(name).at(0);
   };
   const std::int64_t step = number("global_step");
@@ -113,14 +151,20 @@ extra_state restore_training(Model& m, const Optimizer& optimizer, const std::st
     if (t.name.starts_with(detail::extra_prefix))
       extra[t.name.substr(detail::extra_prefix.size())] = number(t.name);
   const bool ours = reader.find(detail::updates_name) != nullptr;
-  const std::int64_t updates = ours ? number(std::string(detail::updates_name)) : step;
+  const long updates =
+      ours ? number(detail::updates_name) : detail::updates_of(optimizer, reader, step);
 
-  const auto tensors = detail::training_tensors(m, optimizer, trained);
+  // Slots are made when all is verified: those of another optimizer would go.
+  const auto own = detail::training_tensors(m, optimizer, trained);
+  auto all = more;
+  for (const detail::training_tensor& t : own) all.push_back({t.name, m.variable(t.variable)});
   std::vector<std::string> names;
-  for (const auto& t : tensors) names.push_back(t.name);
+  for (const auto& t : all) names.push_back(t.name);
   restore_report report;
-  auto plan = detail::plan_restore(tensors, reader, variable_map(names), {}, report);
+  auto plan = detail::plan_restore(all, reader, variable_map(names), {}, report);
   detail::verify_all(plan, reader, m.device());
+  m.shared_runner().make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
+  for (std::size_t i = 0; i < own.size(); ++i) plan[more.size() + i].target = own[i].values(m);
   detail::copy_all(plan, m.device());
   m.shared_runner().set_updates(updates);
   m.set_global_step(step);
@@ -139,37 +183,62 @@ class saver {
   /// then everything saved before is still there.
   template <class Model, class Optimizer>
   std::string save(Model& m, const Optimizer& optimizer, const std::string& prefix,
-                   const extra_state& extra = {}, std::span<const int> trained = {}) {
+                   const extra_state& extra = {}, std::span<const int> trained = {},
+                   const std::vector<named_tensor<typename Model::element_type>>& more = {}) {
     if (!cleaned_) remove_unfinished(prefix);
     cleaned_ = true;
     const std::string name = prefix + "-" + std::to_string(m.global_step());
-    save_training(m, optimizer, name, extra, trained);
+    withdraw(name);
+    save_training(m, optimizer, name, extra, trained, more);
     publish(name);
     return name;
   }
 
  private:
+  /// While a checkpoint is replaced its files may be of two: the `checkpoint` file then names the
+  /// one before, if there is one.
+  static void withdraw(const std::string& name) {
+    const std::string folder = folder_of(name);
+    std::optional<checkpoint_state> state = get_checkpoint_state(folder);
+    if (!state || state->all_model_checkpoint_paths.size() < 2 || !forget(*state, name)) return;
+    state->model_checkpoint_path = state->all_model_checkpoint_paths.back();
+    update_checkpoint_state(folder, *state);
+  }
+  /// Takes a checkpoint out of the list; whether it was there.
+  static bool forget(checkpoint_state& state, const std::string& name) {
+    auto& all = state.all_model_checkpoint_paths;
+    auto& times = state.all_model_checkpoint_timestamps;
+    const auto normal = [](const std::string& p) {
+      return std::filesystem::path(p).lexically_normal();
+    };
+    const auto same = std::find_if(all.begin(), all.end(),
+                                   [&](const auto& p) { return normal(p) == normal(name); });
+    if (same == all.end()) return false;
+    if (times.size() == all.size()) times.erase(times.begin() + (same - all.begin()));
+    all.erase(same);
+    return true;
+  }
+  static std::string folder_of(const std::string& name) {
+    const std::filesystem::path parent = std::filesystem::path(name).parent_path();
+    return parent.empty() ? "." : parent.string();
+  }
   static void remove_unfinished(const std::string& prefix) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     const fs::path p(prefix);
-    const fs::path folder = p.has_parent_path() ? p.parent_path() : fs::path(".");
-    for (const auto& file : fs::directory_iterator(folder, ignored)) {
+    for (const auto& file : fs::directory_iterator(folder_of(prefix), ignored)) {
       const std::string name = file.path().filename().string();
       if (name.starts_with(p.filename().string() + "-") && name.ends_with(".tempstate"))
         fs::remove(file.path(), ignored);
     }
   }
   void publish(const std::string& name) {
-    namespace fs = std::filesystem;
-    const fs::path parent = fs::path(name).parent_path();
-    const std::string folder = parent.empty() ? "." : parent.string();
+    const std::string folder = folder_of(name);
     checkpoint_state state = get_checkpoint_state(folder).value_or(checkpoint_state{});
     auto& all = state.all_model_checkpoint_paths;
     auto& times = state.all_model_checkpoint_timestamps;
     times.resize(all.size(), now());
-    const auto same = std::find(all.begin(), all.end(), name);
-    if (same != all.end()) times.erase(times.begin() + (same - all.begin())), all.erase(same);
+    forget(state, name);
     all.push_back(name), times.push_back(now());
     state.model_checkpoint_path = name;
     std::vector<std::string> old;

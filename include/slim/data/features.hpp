@@ -1,58 +1,15 @@
-// Features of an Example as tensors: what TensorFlow's parse_single_example makes of them.
+// Features of Examples as tensors: what TensorFlow's parse_single_example and
+// parse_single_sequence_example make of them.
 #pragma once
 
-#include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
-#include "example.hpp"
+#include "item.hpp"
 
 namespace slim::data {
-
-/// Numbers or strings with extents, row-major: what a handler makes of features.
-struct item {
-  using storage = std::variant<std::vector<std::uint8_t>, int64_list, float_list, bytes_list>;
-  storage values{};
-  std::vector<std::int64_t> dims{};
-
-  std::int64_t size() const {
-    return std::visit([](const auto& v) { return std::ssize(v); }, values);
-  }
-  /// The values if they are of this kind. Throws example_error if they are not.
-  template <class T>
-  const std::vector<T>& as() const {
-    if (const auto* v = std::get_if<std::vector<T>>(&values)) return *v;
-    throw example_error("the item holds values of another kind than is asked for");
-  }
-};
-
-inline std::string text_of_dims(const std::vector<std::int64_t>& dims) {
-  std::string s = "[";
-  for (const std::int64_t d : dims) s += (s.size() > 1 ? ", " : "") + std::to_string(d);
-  return s + "]";
-}
-
-/// The same values with other extents, of which one may be -1. Throws example_error, which names
-/// `what`, if they are not as many.
-inline item reshaped(item in, std::vector<std::int64_t> dims, const std::string& what) {
-  std::int64_t known = 1, *open = nullptr;
-  for (std::int64_t& d : dims) {
-    if (d < 0 && open == nullptr)
-      open = &d;
-    else
-      known *= d;
-  }
-  const std::int64_t size = in.size();
-  if (open != nullptr && known != 0 && size % known == 0) *open = size / known, known = size;
-  if (known != size)
-    throw example_error(what + ": " + std::to_string(size) + " values are not of shape " +
-                        text_of_dims(dims));
-  in.dims = std::move(dims);
-  return in;
-}
 
 /// A feature with so many values in every Example. One that is absent has the default or is an
 /// error.
@@ -61,17 +18,30 @@ struct fixed_len_feature {
   feature_kind kind = feature_kind::int64s;
   feature default_value{};
 };
-/// A feature with any number of values; one that is absent has none.
+/// A feature with any number of values; one that is absent has none. In an Example it is a dense
+/// item [n], in a sequence a sparse one [steps, most values of a step].
 struct var_len_feature {
   feature_kind kind = feature_kind::int64s;
 };
+/// A feature of a sequence with so many values in every step: [steps, shape...]. One that is absent
+/// has no steps, or is an error.
+struct fixed_len_sequence_feature {
+  std::vector<std::int64_t> shape{};
+  feature_kind kind = feature_kind::int64s;
+  bool allow_missing = false;
+};
+
 using feature_spec = std::variant<fixed_len_feature, var_len_feature>;
+using sequence_feature_spec = std::variant<fixed_len_sequence_feature, var_len_feature>;
 using keys_to_features = std::map<std::string, feature_spec>;
+using keys_to_sequence_features = std::map<std::string, sequence_feature_spec>;
 /// What handlers are given.
 using parsed_features = std::map<std::string, item>;
 
 namespace detail {
 
+/// A dense item [n] of a feature's values; a feature without a kind has none. Throws example_error
+/// if it is of another kind.
 inline item item_of(const feature_view& f, feature_kind kind) {
   item made;
   if (kind == feature_kind::int64s) made.values = f.int64s();
@@ -95,6 +65,61 @@ inline item item_of(const feature& f) {
   return made;
 }
 
+/// Adds the values of an item of the same kind.
+inline void append(item& to, item&& more) {
+  std::visit(
+      [&]<class T>(std::vector<T>& values) {
+        auto& from = std::get<std::vector<T>>(more.values);
+        values.insert(values.end(), std::make_move_iterator(from.begin()),
+                      std::make_move_iterator(from.end()));
+      },
+      to.values);
+}
+
+inline std::span<const feature_view> steps_of(const feature_list_view* list) {
+  return list == nullptr ? std::span<const feature_view>() : list->steps();
+}
+
+inline item parsed_list(const std::string& name, const feature_list_view* list,
+                        const var_len_feature& spec) {
+  item all = item_of(feature_view(), spec.kind);
+  int64_list indices;
+  std::int64_t step = 0, most = 0;
+  for (const feature_view& f : steps_of(list)) {
+    item values = item_of(f, spec.kind);
+    for (std::int64_t i = 0; i < values.size(); ++i) indices.insert(indices.end(), {step, i});
+    most = std::max(most, values.size());
+    append(all, std::move(values));
+    ++step;
+  }
+  all.dims = {step, most};
+  volume(all.dims, "feature list " + name);
+  all.indices = std::move(indices);
+  return all;
+}
+
+inline item parsed_list(const std::string& name, const feature_list_view* list,
+                        const fixed_len_sequence_feature& spec) {
+  if (list == nullptr && !spec.allow_missing)
+    throw example_error("there is no feature list " + name);
+  item all = item_of(feature_view(), spec.kind);
+  const std::string what = "feature list " + name;
+  const std::int64_t each = volume(spec.shape, what);
+  std::int64_t step = 0;
+  for (const feature_view& f : steps_of(list)) {
+    item values = item_of(f, spec.kind);
+    if (values.size() != each)
+      throw example_error(what + ", step " + std::to_string(step) + ": " +
+                          std::to_string(values.size()) + " values are not of shape " +
+                          text_of_dims(spec.shape));
+    append(all, std::move(values));
+    ++step;
+  }
+  all.dims = spec.shape;
+  all.dims.insert(all.dims.begin(), step);
+  return all;
+}
+
 }  // namespace detail
 
 /// The features that are asked for, as tensors. Throws example_error, which names the feature:
@@ -115,6 +140,18 @@ inline parsed_features parse(const features_view& example, const keys_to_feature
         there ? detail::item_of(*found, fixed.kind) : detail::item_of(fixed.default_value);
     all[name] = reshaped(std::move(values), fixed.shape, "feature " + name);
   }
+  return all;
+}
+
+/// The features of a sequence's context and steps that are asked for, under names that are not in
+/// both. Throws example_error, which names the feature.
+inline parsed_features parse(const sequence_example_view& sequence, const keys_to_features& context,
+                             const keys_to_sequence_features& wanted) {
+  parsed_features all = parse(sequence.context(), context);
+  for (const auto& [name, spec] : wanted)
+    all[name] = std::visit(
+        [&](const auto& s) { return detail::parsed_list(name, sequence.find_list(name), s); },
+        spec);
   return all;
 }
 

@@ -57,6 +57,9 @@ class loss_optimizer {
   const Optimizer& optimizer() const { return op_.optimizer(); }
   double learning_rate() const { return op_.learning_rate(); }
   const std::vector<int>& variables() const { return op_.variables(); }
+  /// As train_op's.
+  void maintain(exponential_moving_average<Model>& averages) { op_.maintain(averages); }
+  std::vector<named_tensor<T>> more_tensors() { return op_.more_tensors(); }
   /// Of the last step, before and after clipping: the summaries global_norm/gradient_norm and
   /// global_norm/clipped_gradient_norm.
   double gradient_norm() const { return norm_; }

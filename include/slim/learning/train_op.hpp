@@ -18,6 +18,7 @@
 #include "../model.hpp"
 #include "gradients.hpp"
 #include "learning_rate_decay.hpp"
+#include "moving_averages.hpp"
 
 namespace slim::learning {
 
@@ -121,12 +122,20 @@ class train_op {
     const std::int64_t step = model_.global_step();
     model_.update(now, ranges_);
     if (!options_.count_steps) model_.set_global_step(step);
+    if (averages_ != nullptr) averages_->apply();
     return loss;
   }
 
   /// What is done to the gradients of the trained variables, in place of multipliers and clipping.
   void transform_gradients(std::function<void(runner<T>&, const std::vector<int>&)> f) {
     transform_ = std::move(f);
+  }
+  /// Moves these averages of the model's variables behind each step; checkpoints of train hold them.
+  /// They outlive this.
+  void maintain(exponential_moving_average<Model>& averages) { averages_ = &averages; }
+  /// What checkpoints hold besides the model's tensors.
+  std::vector<named_tensor<T>> more_tensors() {
+    return averages_ == nullptr ? std::vector<named_tensor<T>>{} : averages_->tensors();
   }
   /// Multiplies gradients by their factors.
   void multiply(runner<T>& r) const {
@@ -188,6 +197,7 @@ class train_op {
   std::vector<element_range> ranges_;
   std::vector<std::pair<int, T>> multipliers_;
   std::function<void(runner<T>&, const std::vector<int>&)> transform_;
+  exponential_moving_average<Model>* averages_ = nullptr;
 };
 
 /// TF-Slim's create_train_op. Throws std::invalid_argument if a name is no trainable variable's.
