@@ -45,12 +45,6 @@ struct decode_rgb {
 };
 using rgb_batches = data::pipeline<data::record_set, decode_rgb, float, int>;
 
-std::vector<std::string> names_of(const auto& variables) {
-  std::vector<std::string> names;
-  for (const auto& v : variables) names.push_back(v.name);
-  return names;
-}
-
 double held_out_accuracy(vgg& m, const options& o) {
   const data::record_set records = glyphs::read_split(o.data, "test");
   rgb_batches batches(records,
@@ -81,9 +75,11 @@ void finetune(const options& o) {
   const variable_map restored(get_variables_to_restore(m, {}, o.exclude));
   const auto init = assign_from_checkpoint_fn<vgg>(o.checkpoint, restored);
   std::vector<std::string> trained;
-  for (const std::string& scope : o.train)
-    for (const std::string& name : names_of(get_trainable_variables(m, scope)))
-      trained.push_back(name);
+  for (const std::string& scope : o.train) {
+    const auto found = get_trainable_variables(m, scope);
+    if (found.empty()) throw error("--train " + scope + ": no trained variable is in this scope");
+    for (const auto& v : found) trained.push_back(v.name);
+  }
 
   const data::record_set records = glyphs::read_split(o.data, "train");
   rgb_batches batches(records, {.batch_size = batch, .threads = o.threads}, {}, {size, size, 3},

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include <slim/data/dataset_info.hpp>
 #include <slim/evaluation.hpp>
 
 #include "glyphs/classifiers.hpp"
@@ -23,19 +24,20 @@ struct options {
   int threads = 1;
 };
 
-/// What was found at a step, and which classes were taken for which most often.
+/// What was found at a step, and which class was taken for which other most often.
 template <class Kind>
-void print(std::int64_t step, const glyphs::held_out<Kind>& test) {
+void print(std::int64_t step, const glyphs::held_out<Kind>& test, const data::label_map& names) {
   std::printf("step %lld", static_cast<long long>(step));
   for (const auto& [name, value] : test.values()) std::printf("  %s %.4f", name.c_str(), value);
   const metrics::confusion_matrix& counts = test.confusion();
+  const auto name = [&](std::size_t c) { return names.at(static_cast<std::int64_t>(c)); };
   std::size_t label = 0, taken_for = 0;
   double most = 0;
   for (std::size_t l = 0; l < counts.size(); ++l)
     for (std::size_t p = 0; p < counts.size(); ++p)
       if (l != p && counts.at(l, p) > most) most = counts.at(l, p), label = l, taken_for = p;
   if (most > 0)
-    std::printf("  class %zu taken for %zu in %.1f %%", label, taken_for,
+    std::printf("  %s taken for %s in %.1f %%", name(label).c_str(), name(taken_for).c_str(),
                 100 * most / counts.row(label));
   std::printf("\n");
   std::fflush(stdout);
@@ -46,12 +48,13 @@ void evaluate(const options& o) {
   cpu_device device(o.threads);
   glyphs::classifier<Kind> m(device);
   glyphs::held_out<Kind> test(o.data, o.threads);
+  const data::label_map names = data::read_label_file(o.data);
   const auto step = [&] { test.step(m); };
   const evaluation::evaluate_options each{
       .num_evals = test.steps(),
       .initial = [&] { test.reset(); },
       .final_values = [&] { return test.values(); },
-      .summarize = [&](summaries::event_writer&, std::int64_t at) { print(at, test); }};
+      .summarize = [&](summaries::event_writer&, std::int64_t at) { print(at, test, names); }};
   const std::string log = o.logdir + "/eval";
   if (o.once) {
     evaluation::evaluate_once(m, o.logdir, log, step, each);

@@ -10,7 +10,6 @@
 
 #include <atomic>
 #include <cstdio>
-#include <fstream>
 #include <future>
 #include <map>
 #include <set>
@@ -18,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include <slim/data/dataset_info.hpp>
 #include <slim/data/example.hpp>
 #include <slim/data/tfrecord.hpp>
 #include <slim/image_encode.hpp>
@@ -140,14 +140,6 @@ void for_each_task(int count, int threads, F f) {
   for (auto& w : workers) w.get();
 }
 
-inline void write_labels(const dataset_options& o) {
-  const std::string path = (std::filesystem::path(o.folder) / "labels.txt").string();
-  std::ofstream file(path);
-  for (std::size_t i = 0; i < o.characters.size(); ++i) file << i << ":" << o.characters[i] << "\n";
-  file.close();
-  if (!file) throw slim::error(path + ": cannot be written");
-}
-
 }  // namespace detail
 
 /// Writes the data set into its folder, which is made if it is missing, and returns how the fonts
@@ -176,7 +168,9 @@ inline font_split write_dataset(const dataset_options& o, const std::vector<font
       writer.write(detail::make_example(o, p.fonts, faces, key, i).serialize());
     writer.close();
   });
-  detail::write_labels(o);
+  slim::data::label_map labels;
+  for (const char c : o.characters) labels[std::ssize(labels)] = c;
+  slim::data::write_label_file(labels, o.folder);
   return split;
 }
 
