@@ -150,7 +150,11 @@ std::map<std::string, std::function<driven()>> all_metrics() {
       {"auc_roc", [] { return scores(streaming_auc()); }},
       {"auc_pr", [] { return scores(streaming_auc(50, curve::pr)); }},
       {"sensitivity", [] { return scores(streaming_sensitivity_at_specificity(0.6)); }},
-      {"f1", [] { return scores(f1_score()); }},
+      {"f1",
+       [] {
+         return drive(f1_score(),
+                      [](auto& m, const inputs& in, const weights& w) { m.update(in.l, in.p, w); });
+       }},
   };
 }
 

@@ -231,13 +231,13 @@ class streaming_sensitivity_at_specificity : public spread_metric {
   double wanted_;
 };
 
-/// The largest 2 P R / (P + R) over the thresholds.
+/// The largest 2 P R / (P + R) over the thresholds. Arguments in the order (labels, predictions).
 class f1_score : public spread_metric {
  public:
   explicit f1_score(int num_thresholds = 200) : spread_metric(num_thresholds) {}
 
-  template <numbers P, numbers L>
-  double update(const P& predictions, const L& labels, const weights& w = {}) {
+  template <numbers L, numbers P>
+  double update(const L& labels, const P& predictions, const weights& w = {}) {
     add("f1_score", predictions, labels, w);
     return value();
   }
