@@ -82,6 +82,20 @@ driven scores(Metric m) {
                [](auto& m, const inputs& in, const weights& w) { m.update(in.p, in.l, w); });
 }
 template <class Metric>
+driven labels_first(Metric m) {
+  return drive(std::move(m),
+               [](auto& m, const inputs& in, const weights& w) { m.update(in.l, in.p, w); });
+}
+/// Two labels an example.
+template <class Metric>
+driven ranked(Metric m) {
+  return drive(std::move(m), [](auto& m, const inputs& in, const weights& w) {
+    std::vector<int> two;
+    for (const int c : in.c) two.push_back(c), two.push_back((c + 1 + c % 3) % class_count);
+    m.update(in.s, two, w);
+  });
+}
+template <class Metric>
 driven of_classes(Metric m) {
   return drive(std::move(m),
                [](auto& m, const inputs& in, const weights& w) { m.update(in.c, in.d, w); });
@@ -150,11 +164,37 @@ std::map<std::string, std::function<driven()>> all_metrics() {
       {"auc_roc", [] { return scores(streaming_auc()); }},
       {"auc_pr", [] { return scores(streaming_auc(50, curve::pr)); }},
       {"sensitivity", [] { return scores(streaming_sensitivity_at_specificity(0.6)); }},
-      {"f1",
+      {"f1", [] { return labels_first(f1_score()); }},
+      {"specificity", [] { return scores(streaming_specificity_at_sensitivity(0.6)); }},
+      {"recall_at_precision", [] { return labels_first(recall_at_precision(0.5)); }},
+      {"recall_at_precision_strict", [] { return labels_first(recall_at_precision(0.5, true)); }},
+      {"precision_at_recall", [] { return labels_first(precision_at_recall(0.6)); }},
+      {"dynamic_auc", [] { return labels_first(streaming_dynamic_auc()); }},
+      {"dynamic_auc_pr", [] { return labels_first(streaming_dynamic_auc(curve::pr)); }},
+      {"histogram_auc",
        [] {
-         return drive(f1_score(),
-                      [](auto& m, const inputs& in, const weights& w) { m.update(in.l, in.p, w); });
+         return drive(auc_using_histogram(0, 1, 10),
+                      [](auto& m, const inputs& in, const weights&) { m.update(in.l, in.p); });
        }},
+      {"equal_thresholds",
+       [] {
+         auto m = std::make_shared<precision_recall_at_equal_thresholds>(6);
+         return driven{[=](const inputs& in, const weights& w) { m->update(in.l, in.p, w); },
+                       [=] {
+                         auto d = m->value();
+                         d.precision.insert(d.precision.end(), d.recall.begin(), d.recall.end());
+                         return d.precision;
+                       }};
+       }},
+      {"sparse_recall_at_2", [] { return ranked(streaming_sparse_recall_at_k(class_count, 2)); }},
+      {"sparse_recall_at_2_class",
+       [] { return ranked(streaming_sparse_recall_at_k(class_count, 2, 1)); }},
+      {"sparse_precision_at_2",
+       [] { return ranked(streaming_sparse_precision_at_k(class_count, 2)); }},
+      {"sparse_precision_at_2_class",
+       [] { return ranked(streaming_sparse_precision_at_k(class_count, 2, 1)); }},
+      {"sparse_average_precision_at_3",
+       [] { return ranked(streaming_sparse_average_precision_at_k(class_count, 3)); }},
   };
 }
 
@@ -238,4 +278,15 @@ TEST_CASE("metrics by name give their values and begin anew together") {
   CHECK(aggregate_metrics(a, p) == std::array<double, 2>{0.5, 1.0});
   all.reset();
   CHECK(all.values().at("precision") == 0);
+}
+
+TEST_CASE("values are kept side by side, up to a limit") {
+  streaming_concat<int> all, some(3);
+  for (const auto& batch : {std::vector<int>{1, 2}, std::vector<int>{3, 4}}) {
+    all.update(batch);
+    some.update(batch);
+  }
+  CHECK(all.value() == std::vector<int>{1, 2, 3, 4});
+  CHECK(some.value() == std::vector<int>{1, 2, 3});
+  CHECK(some.update(std::vector<int>{5}) == 3);
 }

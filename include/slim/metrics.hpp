@@ -15,8 +15,10 @@
 #include <map>
 
 #include "metrics/counts.hpp"
+#include "metrics/curves.hpp"
 #include "metrics/matrices.hpp"
 #include "metrics/mean.hpp"
+#include "metrics/ranking.hpp"
 #include "metrics/thresholds.hpp"
 
 namespace slim::metrics {

@@ -13,8 +13,9 @@ def unit(name, shape=(SIZE,)):
 
 
 def batch(k):
-    return {"p": unit(f"p{k}"), "q": unit(f"q{k}"), "l": unit(f"l{k}") > 0.5,
-            "c": (unit(f"c{k}") * CLASSES).astype(np.int64),
+    c = (unit(f"c{k}") * CLASSES).astype(np.int64)
+    return {"two": np.stack([c, (c + 1 + c % 3) % CLASSES], 1), "p": unit(f"p{k}"), "q": unit(f"q{k}"), "l": unit(f"l{k}") > 0.5,
+            "c": c,
             "d": (unit(f"d{k}") * CLASSES).astype(np.int64),
             "s": unit(f"s{k}", (SIZE, CLASSES)), "w": unit(f"w{k}")}
 
@@ -44,11 +45,37 @@ def metrics(m):
     yield "auc_pr", lambda t, w: m.streaming_auc(t.p, t.l, w, num_thresholds=50, curve="PR")
     yield "sensitivity", lambda t, w: m.streaming_sensitivity_at_specificity(t.p, t.l, 0.6, w)
     yield "f1", lambda t, w: m.f1_score(t.l, t.p, w)
+    yield "specificity", lambda t, w: m.streaming_specificity_at_sensitivity(t.p, t.l, 0.6, w)
+    yield "recall_at_precision", lambda t, w: m.recall_at_precision(t.l, t.p, 0.5, w)
+    yield "recall_at_precision_strict", lambda t, w: m.recall_at_precision(
+        t.l, t.p, 0.5, w, strict_mode=True)
+    yield "precision_at_recall", lambda t, w: m.precision_at_recall(t.l, t.p, 0.6, w)
+    yield "dynamic_auc", lambda t, w: m.streaming_dynamic_auc(t.l, t.p, weights=w)
+    yield "dynamic_auc_pr", lambda t, w: m.streaming_dynamic_auc(t.l, t.p, "PR", weights=w)
+    yield "sparse_recall_at_2", lambda t, w: m.streaming_sparse_recall_at_k(
+        t.s, t.two, 2, weights=w)
+    yield "sparse_recall_at_2_class", lambda t, w: m.streaming_sparse_recall_at_k(
+        t.s, t.two, 2, class_id=1, weights=w)
+    yield "sparse_precision_at_2", lambda t, w: m.streaming_sparse_precision_at_k(
+        t.s, t.two, 2, weights=w)
+    yield "sparse_precision_at_2_class", lambda t, w: m.streaming_sparse_precision_at_k(
+        t.s, t.two, 2, class_id=1, weights=w)
+    yield "sparse_average_precision_at_3", (
+        lambda t, w: m.streaming_sparse_average_precision_at_k(t.s, t.two, 3, weights=w))
+    yield "equal_thresholds", lambda t, w: equal_thresholds(m, t, w)
+    yield "histogram_auc", lambda t, w: m.auc_using_histogram(t.l, t.p, [0.0, 1.0], nbins=10)
     yield "mean_iou", lambda t, w: m.streaming_mean_iou(t.c, t.d, CLASSES, w)
     yield "covariance", lambda t, w: m.streaming_covariance(t.p, t.q, w)
     yield "pearson", lambda t, w: m.streaming_pearson_correlation(t.p, t.q, w)
     yield "kappa", lambda t, w: m.cohen_kappa(t.d, t.c, CLASSES, w)
     yield "count", lambda t, w: m.count(t.p, w)
+
+
+def equal_thresholds(m, t, w):
+    """Precision and recall at six thresholds, side by side."""
+    import tensorflow as tf
+    data, update = m.precision_recall_at_equal_thresholds(t.l, t.p, w, num_thresholds=6)
+    return tf.concat([data.precision, data.recall], 0), update
 
 
 def record(tf1, name, make, weighted):
@@ -60,10 +87,11 @@ def record(tf1, name, make, weighted):
     values = []
     with tf1.Session() as s:
         s.run(tf1.local_variables_initializer())
-        before = s.run(value)
+        # Some values depend on the inputs' placeholders, though not on what is fed.
+        before = s.run(value, {placeholders[key]: v for key, v in first.items()})
         for k in range(BATCHES):
             s.run(update, {placeholders[key]: v for key, v in batch(k).items()})
-            values.append(s.run(value))
+            values.append(s.run(value, {placeholders[key]: v for key, v in first.items()}))
     return Record("metric", {"id": name, "weighted": int(weighted)},
                   {"before": np.array(before, float), "values": np.array(values, float)})
 
@@ -72,7 +100,9 @@ def make(folder):
     tf, slim = tensorflow()
     tf.compat.v1.disable_v2_behavior()
     # TF-Slim 1.1 looks for these where TensorFlow 2.15 no longer has them.
-    from tensorflow.python.ops import array_ops, array_ops_stack
+    from tensorflow.python.ops import (array_ops, array_ops_stack, cond, control_flow_assert,
+                                       control_flow_ops)
+    control_flow_ops.cond, control_flow_ops.Assert = cond.cond, control_flow_assert.Assert
     array_ops.stack, array_ops.unstack = array_ops_stack.stack, array_ops_stack.unstack
     records = [record(tf.compat.v1, name, f, weighted)
                for name, f in metrics(slim.metrics) for weighted in (False, True)]

@@ -118,6 +118,11 @@ struct false_negative_rate_at {
     return o.false_negatives / (epsilon + o.false_negatives + o.true_positives);
   }
 };
+/// The same in float32, as TensorFlow has them: for comparisons with a target that may be equal.
+inline float float_ratio(double part, double rest) {
+  return static_cast<float>(part) /
+         (static_cast<float>(part) + static_cast<float>(rest) + static_cast<float>(epsilon));
+}
 inline double specificity(const outcomes& o) {
   return o.true_negatives / (o.true_negatives + o.false_positives + epsilon);
 }
@@ -231,7 +236,95 @@ class streaming_sensitivity_at_specificity : public spread_metric {
   double wanted_;
 };
 
-/// The largest 2 P R / (P + R) over the thresholds. Arguments in the order (labels, predictions).
+/// The specificity at the threshold whose sensitivity is nearest to a given one; the last of
+/// several. The last threshold is just below 1 here, as TensorFlow has it.
+class streaming_specificity_at_sensitivity {
+ public:
+  explicit streaming_specificity_at_sensitivity(double sensitivity, int num_thresholds = 200)
+      : wanted_(sensitivity), state_(thresholds(num_thresholds)) {}
+
+  template <numbers P, numbers L>
+  double update(const P& predictions, const L& labels, const weights& w = {}) {
+    state_.update("specificity_at_sensitivity", predictions, labels, w);
+    return value();
+  }
+  double value() const {
+    double found = 0, nearest = 2;
+    for (const outcomes& o : state_.state())
+      if (const double d = std::abs(detail::sensitivity(o) - wanted_); d <= nearest)
+        nearest = d, found = detail::specificity(o);
+    return found;
+  }
+  void reset() { state_.reset(); }
+
+ private:
+  static std::vector<float> thresholds(int count) {
+    std::vector<float> t = outcomes_at_thresholds::spread(count);
+    t.back() = 1.0f - 1e-7f;
+    return t;
+  }
+  double wanted_;
+  outcomes_at_thresholds state_;
+};
+
+/// The recall at the threshold whose precision is nearest to a given one, the first of several;
+/// strict: whose precision is the least that is not below it, and 0 if there is none. Arguments
+/// come in the order (labels, predictions), as those of the next two.
+class recall_at_precision : public spread_metric {
+ public:
+  explicit recall_at_precision(double precision, bool strict_mode = false, int num_thresholds = 200)
+      : spread_metric(num_thresholds), wanted_(precision), strict_(strict_mode) {}
+
+  template <numbers L, numbers P>
+  double update(const L& labels, const P& predictions, const weights& w = {}) {
+    add("recall_at_precision", predictions, labels, w);
+    return value();
+  }
+  double value() const {
+    double found = 0;
+    float nearest = 2;
+    for (const outcomes& o : state()) {
+      const float above =
+          detail::float_ratio(o.true_positives, o.false_positives) - static_cast<float>(wanted_);
+      if ((strict_ && above < 0) || std::abs(above) >= nearest) continue;
+      nearest = std::abs(above), found = detail::recall_at::of(o);
+    }
+    return found;
+  }
+
+ private:
+  double wanted_;
+  bool strict_;
+};
+
+/// The precision at the last threshold whose recall is not below a given one.
+class precision_at_recall : public spread_metric {
+ public:
+  explicit precision_at_recall(double target_recall, int num_thresholds = 200)
+      : spread_metric(num_thresholds), wanted_(target_recall) {}
+
+  template <numbers L, numbers P>
+  double update(const L& labels, const P& predictions, const weights& w = {}) {
+    add("precision_at_recall", predictions, labels, w);
+    return value();
+  }
+  double value() const {
+    constexpr double e = detail::epsilon;
+    const auto all = state();
+    std::size_t enough = 0;
+    for (const outcomes& o : all)
+      enough +=
+          detail::float_ratio(o.true_positives, o.false_negatives) >= static_cast<float>(wanted_);
+    // Where none is, TensorFlow reads the last one: its index is -1.
+    const outcomes& o = enough > 0 ? all[enough - 1] : all.back();
+    return (o.true_positives + e) / (o.true_positives + o.false_positives + e);
+  }
+
+ private:
+  double wanted_;
+};
+
+/// The largest 2 P R / (P + R) over the thresholds; (labels, predictions), too.
 class f1_score : public spread_metric {
  public:
   explicit f1_score(int num_thresholds = 200) : spread_metric(num_thresholds) {}
