@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <deque>
 #include <numeric>
 #include <set>
 
@@ -51,7 +52,9 @@ void append(Pipeline& p, examples& all, int most = 1 << 20) {
 }
 
 auto made(const numbers& source, const data::pipeline_options& options) {
-  return data::pipeline<numbers, decltype(decode), int, double>(source, options, decode, {2}, {});
+  static std::deque<numbers> kept;  // a pipeline reads its source as long as it lives
+  return data::pipeline<numbers, decltype(decode), int, double>(kept.emplace_back(source), options,
+                                                                decode, {2}, {});
 }
 examples all_of(const numbers& source, const data::pipeline_options& options) {
   auto p = made(source, options);

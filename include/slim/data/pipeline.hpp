@@ -126,6 +126,8 @@ class pipeline {
                           std::array<std::size_t, sizeof...(T)>{fields.count...});
     start();
   }
+  /// A source that is gone with the call would not outlive it.
+  pipeline(const Source&&, const pipeline_options&, Decode, const field<T>&...) = delete;
   pipeline(const pipeline&) = delete;
   pipeline& operator=(const pipeline&) = delete;
   ~pipeline() { stop(); }
