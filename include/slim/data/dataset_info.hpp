@@ -23,12 +23,17 @@ inline bool has_labels(const std::string& folder, const std::string& file = "lab
   return std::filesystem::exists(detail::label_path(folder, file));
 }
 
-/// Throws record_error if the file cannot be written.
+/// Throws record_error if the file cannot be written, or a name is of several lines.
 inline void write_label_file(const label_map& labels, const std::string& folder,
                              const std::string& file = "labels.txt") {
   const std::string path = detail::label_path(folder, file);
   std::ofstream out(path, std::ios::binary);
-  for (const auto& [number, name] : labels) out << number << ":" << name << "\n";
+  for (const auto& [number, name] : labels) {
+    if (name.find('\n') != name.npos)
+      throw record_error(path,
+                         "the name of class " + std::to_string(number) + " has several lines");
+    out << number << ":" << name << "\n";
+  }
   out.close();
   if (!out) throw record_error(path, "cannot be written");
 }
@@ -57,6 +62,7 @@ inline label_map read_label_file(const std::string& folder,
       throw record_error(path, "line " + std::to_string(number) + " is no number, colon and name");
     labels[label] = line.substr(colon + 1);
   }
+  if (in.bad()) throw record_error(path, "cannot be read");
   return labels;
 }
 
