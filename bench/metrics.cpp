@@ -33,13 +33,13 @@ const std::vector<int>& labels() {
 template <class Metric, class Values, class... Argument>
 void take_in(benchmark::State& state, Metric metric, const Values& values,
              const Argument&... more) {
-  for (auto _ : state) metric.update(values, more...);
+  for (auto _ : state) benchmark::DoNotOptimize(metric.update(values, more...));
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(size));
 }
 
 void add(const char* name, auto metric, const auto&... arguments) {
-  benchmark::RegisterBenchmark(
-      name, [=, &arguments...](benchmark::State& s) { take_in(s, metric, arguments...); });
+  benchmark::RegisterBenchmark(name,
+                               [=](benchmark::State& s) { take_in(s, metric, arguments...); });
 }
 
 }  // namespace

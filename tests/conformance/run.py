@@ -61,11 +61,11 @@ def make_environment(folder):
     return python
 
 
-def enter_environment(folder):
-    """Runs this program again in the environment, unless it is there already."""
+def enter_environment(folder, program=__file__):
+    """Runs the program again in the environment, unless it is there already."""
     python = make_environment(os.path.abspath(folder))
     if os.path.abspath(sys.prefix) != os.path.abspath(folder):
-        os.execv(python, [python, "-W", "ignore", os.path.abspath(__file__), *sys.argv[1:]])
+        os.execv(python, [python, "-W", "ignore", os.path.abspath(program), *sys.argv[1:]])
 
 
 # ---- what is compared ---------------------------------------------------------------------------
