@@ -25,6 +25,10 @@ std::size_t largest_allocation = 0;
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  largest_allocation = std::max(largest_allocation, n);
+  return std::malloc(n);
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
@@ -137,6 +141,17 @@ TEST_CASE("a SequenceExample of TensorFlow's is read and written back byte for b
   ours.context["id"] = data::bytes_list{"s"};
   ours.lists["steps"] = {data::int64_list{1, 2}, data::int64_list{}, data::int64_list{3}};
   CHECK(ours.serialize() == text(set.record(1)));
+}
+
+TEST_CASE("Examples one after the other are one, of which the last has a name that several have") {
+  data::example first, second;
+  first.features["a"] = data::int64_list{1};
+  first.features["b"] = data::int64_list{2};
+  second.features["b"] = data::int64_list{3};
+  const std::string both = first.serialize() + second.serialize();
+  const data::example_view e{std::string_view(both)};
+  CHECK(e.at("a").int64s() == data::int64_list{1});
+  CHECK(e.at("b").int64s() == data::int64_list{3});
 }
 
 TEST_CASE("lists that are not packed are read, too") {
