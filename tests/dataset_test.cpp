@@ -23,8 +23,8 @@ struct text_decoder {
     std::map<std::string, item> made;
     for (const std::string& name : items) {
       const std::string text(reinterpret_cast<const char*>(record.data()), record.size());
-      made[name] = name == "text" ? item{bytes_list{text}, {}}
-                                  : item{int64_list{std::ssize(text)}, {}};
+      made[name] =
+          name == "text" ? item{bytes_list{text}, {}} : item{int64_list{std::ssize(text)}, {}};
     }
     return made;
   }
@@ -46,7 +46,9 @@ struct texts {
   slim_test::temporary_folder folder{};
 };
 
-std::string text_of(const dataset_data_provider& p) { return p.get({"text"})[0].as<std::string>()[0]; }
+std::string text_of(const dataset_data_provider& p) {
+  return p.get({"text"})[0].as<std::string>()[0];
+}
 
 std::vector<std::string> all_texts(dataset_data_provider& p) {
   std::vector<std::string> all;
@@ -54,8 +56,8 @@ std::vector<std::string> all_texts(dataset_data_provider& p) {
   return all;
 }
 
-const std::vector<std::string> in_order{"0",  "0x", "0xx", "0xxx", "0xxxx",
-                                        "2",  "2x", "2xx", "2xxx", "2xxxx"};
+const std::vector<std::string> in_order{"0", "0x", "0xx", "0xxx", "0xxxx",
+                                        "2", "2x", "2xx", "2xxx", "2xxxx"};
 
 }  // namespace
 
@@ -143,9 +145,14 @@ TEST_CASE("label files are written and read, and a bad line is named") {
   write_label_file(labels, tmp.path());
   CHECK(has_labels(tmp.path()));
   CHECK(read_label_file(tmp.path()) == labels);
-  for (const char* bad : {"x:name", "1 name", ":name", "1x:name"}) {
+  for (const char* bad : {"x:name", "1 name", ":name", "1x:name", "99999999999999999999:name"}) {
     std::ofstream(tmp / "labels.txt") << "0:good\n" << bad << "\n";
     CHECK_THROWS_WITH(read_label_file(tmp.path()), Contains("line 2"));
   }
   CHECK_THROWS_AS(write_label_file(labels, "/no-such-folder"), record_error);
+  CHECK_THROWS_WITH(write_label_file({{3, "a\n4:b"}}, tmp.path()), Contains("class 3"));
+  CHECK_THROWS_AS(read_label_file(tmp.path(), "absent.txt"), record_error);
+  CHECK_THROWS_AS(read_label_file("/", "tmp"), record_error);
+  std::ofstream(tmp / "crlf.txt") << "5:five\r\n\r\n6:six";
+  CHECK(read_label_file(tmp.path(), "crlf.txt") == label_map{{5, "five"}, {6, "six"}});
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <slim/checkpoint/tensor_types.hpp>
@@ -35,6 +36,32 @@ class temporary_folder {
 
  private:
   std::filesystem::path path_;
+};
+
+/// A file in memory, for tests that damage one many times.
+class memory_file {
+ public:
+  explicit memory_file(const std::vector<std::byte>& bytes = {})
+      : descriptor_(memfd_create("slim", 0)) {
+    write(bytes);
+  }
+  memory_file(const memory_file&) = delete;
+  memory_file& operator=(const memory_file&) = delete;
+  ~memory_file() { close(descriptor_); }
+
+  /// In place of what it held.
+  void write(const std::vector<std::byte>& bytes) {
+    const auto size = static_cast<ssize_t>(bytes.size());
+    if (ftruncate(descriptor_, 0) != 0 ||
+        pwrite(descriptor_, bytes.data(), bytes.size(), 0) != size)
+      throw std::runtime_error("cannot write to a file in memory");
+  }
+  std::string folder() const { return "/proc/self/fd"; }
+  std::string name() const { return std::to_string(descriptor_); }
+  std::string path() const { return folder() + "/" + name(); }
+
+ private:
+  int descriptor_;
 };
 
 inline std::vector<std::byte> read_file(const std::string& path) {

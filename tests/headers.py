@@ -12,7 +12,9 @@ OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jp
             "checkpoint.hpp": "leveldb/env.h", "checkpoint/": "leveldb/env.h",
             "safetensors.hpp": "nlohmann/json.hpp", "safetensors_writer.hpp": "nlohmann/json.hpp",
             "dlpack.hpp": "dlpack/dlpack.h",
-            "image_encode.hpp": "jpeglib.h", "data/": "zlib.h", "summaries/": "zlib.h",
+            "image_encode.hpp": "jpeglib.h", "data.hpp": "jpeglib.h",
+            "data/image_handler.hpp": "jpeglib.h", "data/tfexample_decoder.hpp": "jpeglib.h",
+            "data/": "zlib.h", "summaries/": "zlib.h",
             "learning.hpp": "leveldb/env.h", "learning/": "leveldb/env.h",
             "evaluation.hpp": "leveldb/env.h"}
 

@@ -3,27 +3,12 @@
 #include <slim/data/record_set.hpp>
 #include <slim/summaries/event_reader.hpp>
 
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include "../files.hpp"
 #include "fuzz.hpp"
 
 namespace {
 
 using namespace slim;
-
-/// A file in memory.
-class memory_file {
- public:
-  explicit memory_file(const slim_fuzz::byte_vector& bytes) : fd_(memfd_create("fuzz", 0)) {
-    if (write(fd_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) std::abort();
-  }
-  ~memory_file() { close(fd_); }
-  std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
-
- private:
-  int fd_;
-};
 
 void reforge_records(slim_fuzz::byte_vector& file) {
   const auto put = [&](std::size_t at, std::uint32_t crc) { std::memcpy(&file[at], &crc, 4); };
@@ -53,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const auto packing = static_cast<data::compression>(bytes[0] % 3);
   slim_fuzz::byte_vector content = slim_fuzz::bytes_of(bytes + 1, size - 1);
   if (packing == data::compression::none) reforge_records(content);
-  const memory_file file(content);
+  const slim_test::memory_file file(content);
   survive_record([&] {
     data::record_reader reader(file.path(), packing);
     while (reader.next()) {

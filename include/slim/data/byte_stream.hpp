@@ -18,7 +18,7 @@ enum class compression { none, gzip, zlib };
 
 namespace detail {
 
-constexpr std::size_t stream_block = std::size_t{1} << 18;
+constexpr std::size_t stream_block = std::size_t{1} << 16;
 
 /// What zlib calls the format.
 constexpr int window_bits(compression c) { return c == compression::gzip ? 15 + 16 : 15; }
@@ -50,9 +50,11 @@ class input_bytes {
     if (packing_ != compression::none) inflateEnd(&zlib_);
   }
 
-  /// Up to n more bytes; fewer only at the end of the file.
+  /// Up to n more bytes; fewer only at the end of the file. Where it throws, position() tells how
+  /// many there were before the fault.
   std::size_t read(char* to, std::size_t n) {
-    const std::size_t got = packing_ == compression::none ? read_file(to, n) : unpack(to, n);
+    if (packing_ != compression::none) return unpack(to, n);
+    const std::size_t got = read_file(to, n);
     position_ += got;
     return got;
   }
@@ -89,6 +91,7 @@ class input_bytes {
       zlib_.next_out = reinterpret_cast<Bytef*>(to + got), zlib_.avail_out = room;
       const int status = inflate(&zlib_, Z_NO_FLUSH);
       got += room - zlib_.avail_out;
+      position_ += room - zlib_.avail_out;
       if (status == Z_STREAM_END)
         inside_ = false;  // another member may follow
       else if (status != Z_OK && status != Z_BUF_ERROR)

@@ -23,12 +23,16 @@ inline bool has_labels(const std::string& folder, const std::string& file = "lab
   return std::filesystem::exists(detail::label_path(folder, file));
 }
 
-/// Throws record_error if the file cannot be written.
+/// Throws record_error if the file cannot be written, or a name is no single line.
 inline void write_label_file(const label_map& labels, const std::string& folder,
                              const std::string& file = "labels.txt") {
   const std::string path = detail::label_path(folder, file);
   std::ofstream out(path, std::ios::binary);
-  for (const auto& [number, name] : labels) out << number << ":" << name << "\n";
+  for (const auto& [number, name] : labels) {
+    if (name.find('\n') != name.npos || name.ends_with('\r'))
+      throw record_error(path, "the name of class " + std::to_string(number) + " is no line");
+    out << number << ":" << name << "\n";
+  }
   out.close();
   if (!out) throw record_error(path, "cannot be written");
 }
@@ -44,7 +48,7 @@ inline label_map read_label_file(const std::string& folder,
   int number = 0;
   for (std::string line; std::getline(in, line);) {
     ++number;
-    if (!line.empty() && line.back() == '\r') line.pop_back();
+    while (line.ends_with('\r')) line.pop_back();  // written by a system that ends lines so
     if (line.empty()) continue;
     const std::size_t colon = line.find(':');
     std::size_t read = 0;
@@ -57,6 +61,7 @@ inline label_map read_label_file(const std::string& folder,
       throw record_error(path, "line " + std::to_string(number) + " is no number, colon and name");
     labels[label] = line.substr(colon + 1);
   }
+  if (in.bad()) throw record_error(path, "cannot be read");
   return labels;
 }
 

@@ -160,11 +160,7 @@ class features_view {
  public:
   features_view() = default;
   /// From the bytes of a Features message. Throws example_error.
-  explicit features_view(slim::detail::byte_span features) {
-    const bool good = detail::for_each_entry(
-        features, [&](std::string_view key, auto value) { features_.emplace_back(key, value); });
-    if (!good) throw example_error("the features are malformed");
-  }
+  explicit features_view(slim::detail::byte_span features) { add(features); }
   const feature_view* find(std::string_view name) const {
     return detail::find_named(features_, name);
   }
@@ -175,6 +171,14 @@ class features_view {
   }
   std::span<const feature_view> all() const { return features_; }
 
+ protected:
+  /// A message that is there more than once is the sum of all, as in protobuf.
+  void add(slim::detail::byte_span features) {
+    const bool good = detail::for_each_entry(
+        features, [&](std::string_view key, auto value) { features_.emplace_back(key, value); });
+    if (!good) throw example_error("the features are malformed");
+  }
+
  private:
   std::vector<feature_view> features_;
 };
@@ -183,18 +187,13 @@ class features_view {
 class example_view : public features_view {
  public:
   /// Throws example_error if the record is none.
-  explicit example_view(slim::detail::byte_span record) : features_view(features_of(record)) {}
-  explicit example_view(std::string_view record) : example_view(detail::bytes_of(record)) {}
-
- private:
-  static slim::detail::byte_span features_of(slim::detail::byte_span record) {
-    slim::detail::byte_span features{};
+  explicit example_view(slim::detail::byte_span record) {
     slim::detail::wire_message m(record);
     for (slim::detail::wire_field f; m.next(f);)
-      if (f.id == 1) features = f.bytes;
+      if (f.id == 1) add(f.bytes);
     if (!m.good()) throw example_error("the record is no tf.train.Example");
-    return features;
   }
+  explicit example_view(std::string_view record) : example_view(detail::bytes_of(record)) {}
 };
 
 /// One feature of a sequence, step by step.

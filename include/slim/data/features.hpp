@@ -80,7 +80,7 @@ inline std::span<const feature_view> steps_of(const feature_list_view* list) {
   return list == nullptr ? std::span<const feature_view>() : list->steps();
 }
 
-inline item parsed_list(const std::string& name, const feature_list_view* list,
+inline item parsed_list(const std::string&, const feature_list_view* list,
                         const var_len_feature& spec) {
   item all = item_of(feature_view(), spec.kind);
   int64_list indices;
@@ -93,7 +93,6 @@ inline item parsed_list(const std::string& name, const feature_list_view* list,
     ++step;
   }
   all.dims = {step, most};
-  volume(all.dims, "feature list " + name);
   all.indices = std::move(indices);
   return all;
 }

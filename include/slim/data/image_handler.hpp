@@ -24,6 +24,7 @@ struct image {
   pixel_kind kind = pixel_kind::uint8;               ///< values are converted, not scaled
   bool repeated = false;
   std::string dct_method{};  ///< of JPEG: INTEGER_ACCURATE, INTEGER_FAST, or empty, which is fast
+  std::size_t max_pixels = default_max_pixels;  ///< larger images are refused
 
   /// Throws std::invalid_argument at another dct_method.
   std::vector<std::string> keys() const {
@@ -81,9 +82,11 @@ struct image {
     });
   }
   item decoded(const std::string& file) const {
-    pixel_array in = decode_pixels(
-        std::as_bytes(std::span(file)),
-        {.channels = channels, .fast_dct = dct_method != "INTEGER_ACCURATE"}, image_key);
+    pixel_array in = decode_pixels(std::as_bytes(std::span(file)),
+                                   {.channels = channels,
+                                    .fast_dct = dct_method != "INTEGER_ACCURATE",
+                                    .max_pixels = max_pixels},
+                                   image_key);
     const std::vector<std::int64_t> dims{in.height, in.width, in.channels};
     if (kind == pixel_kind::uint8) return {std::move(in.pixels), dims};
     return with_element_type([&]<class T>(T) {

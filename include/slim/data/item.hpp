@@ -45,8 +45,9 @@ struct item {
 /// with strings, too, as the empty one.
 using scalar = std::variant<std::int64_t, float, std::string>;
 
-/// Extents that a record states are believed up to so many elements: a few bytes can claim any.
-inline constexpr std::int64_t max_item_elements = 100'000'000;
+/// A sparse item becomes a dense one of at most so many bytes: a short record can state any
+/// extents.
+inline constexpr std::int64_t max_dense_bytes = std::int64_t{1} << 27;
 
 inline std::string text_of_dims(const std::vector<std::int64_t>& dims) {
   std::string s = "[";
@@ -57,17 +58,18 @@ inline std::string text_of_dims(const std::vector<std::int64_t>& dims) {
 namespace detail {
 
 /// The product of extents. Throws example_error, which names `what`, if one is negative or there
-/// are more than max_item_elements.
-inline std::int64_t volume(const std::vector<std::int64_t>& dims, const std::string& what) {
+/// are more than `most` elements.
+inline std::int64_t volume(const std::vector<std::int64_t>& dims, const std::string& what,
+                           std::int64_t most = std::numeric_limits<std::int64_t>::max()) {
   std::int64_t n = 1;
   bool good = true;
   for (const std::int64_t d : dims) {
-    good = good && d >= 0 && (d == 0 || n <= max_item_elements / d);
+    good = good && d >= 0 && (d == 0 || n <= most / d);
     if (good) n *= d;
   }
   if (!good)
     throw example_error(what + ": shape " + text_of_dims(dims) + " is negative or has more than " +
-                        std::to_string(max_item_elements) + " elements");
+                        std::to_string(most) + " elements");
   return n;
 }
 
@@ -104,31 +106,44 @@ inline item reshaped(item in, std::vector<std::int64_t> dims, const std::string&
   return in;
 }
 
+namespace detail {
+
+/// Row-major numbers of the places that a sparse item's indices name. Throws example_error at an
+/// index outside of its extents or a place that is there twice.
+inline std::vector<std::size_t> places(const item& sparse, std::int64_t total,
+                                       const std::string& what) {
+  const std::size_t rank = sparse.dims.size();
+  std::vector<bool> taken(static_cast<std::size_t>(total));
+  std::vector<std::size_t> all(static_cast<std::size_t>(sparse.size()));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t r = 0; r < rank; ++r) {
+      const std::int64_t index = (*sparse.indices)[i * rank + r], extent = sparse.dims[r];
+      if (index < 0 || index >= extent)
+        throw example_error(what + ": index " + std::to_string(index) + " is not within shape " +
+                            text_of_dims(sparse.dims));
+      all[i] = all[i] * static_cast<std::size_t>(extent) + static_cast<std::size_t>(index);
+    }
+    if (taken[all[i]]) throw example_error(what + ": an index is there twice");
+    taken[all[i]] = true;
+  }
+  return all;
+}
+
+}  // namespace detail
+
 /// The item with `fill` where it has no value; itself if it is dense. Throws example_error, which
-/// names `what`, at an index outside of its extents or one that is there twice.
+/// names `what`: at an index outside of its extents or one that is there twice, and if it would
+/// have more than max_dense_bytes.
 inline item densified(item in, const scalar& fill, const std::string& what) {
   if (!in.is_sparse()) return in;
-  const auto total = static_cast<std::size_t>(detail::volume(in.dims, what));
-  const std::size_t rank = in.dims.size();
-  std::vector<bool> taken(total);
-  const auto place = [&](std::size_t i) {
-    std::size_t at = 0;
-    for (std::size_t r = 0; r < rank; ++r) {
-      const std::int64_t index = (*in.indices)[i * rank + r];
-      if (index < 0 || index >= in.dims[r])
-        throw example_error(what + ": index " + std::to_string(index) + " is not within shape " +
-                            text_of_dims(in.dims));
-      at = at * static_cast<std::size_t>(in.dims[r]) + static_cast<std::size_t>(index);
-    }
-    if (taken[at]) throw example_error(what + ": an index is there twice");
-    taken[at] = true;
-    return at;
-  };
   item dense{{}, in.dims};
   std::visit(
       [&]<class T>(std::vector<T>& values) {
-        std::vector<T> all(total, detail::fill_value<T>(fill, what));
-        for (std::size_t i = 0; i < values.size(); ++i) all[place(i)] = std::move(values[i]);
+        const std::int64_t most = max_dense_bytes / static_cast<std::int64_t>(sizeof(T));
+        const std::int64_t total = detail::volume(in.dims, what, most);
+        const std::vector<std::size_t> places = detail::places(in, total, what);
+        std::vector<T> all(static_cast<std::size_t>(total), detail::fill_value<T>(fill, what));
+        for (std::size_t i = 0; i < places.size(); ++i) all[places[i]] = std::move(values[i]);
         dense.values = std::move(all);
       },
       in.values);

@@ -142,14 +142,21 @@ class record_set {
   } catch (const checkpoint_error& e) {
     throw record_error(path, e.fault());
   }
-  content unpack(const std::string& path) const {
+  /// With `skip`, what comes before a fault.
+  content unpack(const std::string& path) {
     detail::input_bytes in(path, options_.packing);
     auto all = std::make_shared<std::vector<char>>();
-    for (std::size_t got = detail::stream_block; got == detail::stream_block;) {
+    for (bool more = true; more;) {
       const std::size_t before = all->size();
       all->resize(before + detail::stream_block);
-      got = in.read(all->data() + before, detail::stream_block);
-      all->resize(before + got);
+      try {
+        more = in.read(all->data() + before, detail::stream_block) == detail::stream_block;
+      } catch (const record_error& e) {
+        if (options_.on_corrupt == on_corrupt::stop) throw;
+        skipped_.push_back(e.what());
+        more = false;
+      }
+      all->resize(in.position());
       if (all->size() > options_.max_unpacked_bytes)
         throw record_error(path, all->size(),
                            "unpacks to more than " + std::to_string(options_.max_unpacked_bytes) +
