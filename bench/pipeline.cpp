@@ -78,7 +78,7 @@ void run(const std::string& folder, int threads, double seconds) {
          std::span<int> label) {
         const data::example_view e(record);
         const auto file = e.at("image/encoded").bytes().at(0);
-        const image in = decode_image(std::as_bytes(std::span(file)));
+        encoded_image in(std::as_bytes(std::span(file)));
         vgg_preprocess_for_train(in, size, size, random, pixels);
         label[0] = static_cast<int>(e.at("image/class/label").int64s().at(0));
       },
