@@ -13,6 +13,9 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include "slim/preprocessing/vectors.hpp"
 
 namespace slim {
 
@@ -42,62 +45,97 @@ constexpr adjustment rescale(float factor, float offset) {
 
 namespace detail {
 
-/// 16 pixels, each channel by itself: what compilers vectorise.
+/// 16 pixels, each channel by itself.
 struct pixel_block {
-  static constexpr std::size_t size = 16;
-  using channel = std::array<float, size>;
-  channel r, g, b;
-
-  template <class F>
-  void each_channel(F f) {
-    for (channel* c : {&r, &g, &b}) {
-      for (float& v : *c) v = f(v);
-    }
-  }
-  /// f(r, g, b) changes one pixel.
-  template <class F>
-  void each_pixel(F f) {
-    for (std::size_t i = 0; i < size; ++i) f(r[i], g[i], b[i]);
-  }
+  static constexpr std::size_t size = 16, values = 3 * size;
+  float16 r, g, b;
 };
 
-inline void load(const float* from, std::size_t count, pixel_block& p) {
-  for (std::size_t i = 0; i < count; ++i, from += 3)
-    p.r[i] = from[0], p.g[i] = from[1], p.b[i] = from[2];
+// By reference: how vectors are passed by value depends on the machine.
+inline void at_least(float16& x, const float16& least) { x = x > least ? x : least; }
+inline void at_most(float16& x, const float16& most) { x = x < most ? x : most; }
+
+/// The largest channel, and how far the smallest is below it.
+inline void find_range(const pixel_block& p, float16& most, float16& range) {
+  float16 least = p.r;
+  most = p.r;
+  at_least(most, p.g), at_least(most, p.b);
+  at_most(least, p.g), at_most(least, p.b);
+  range = most - least;
 }
-inline void store(const pixel_block& p, std::size_t count, float* to) {
-  for (std::size_t i = 0; i < count; ++i, to += 3) to[0] = p.r[i], to[1] = p.g[i], to[2] = p.b[i];
+
+/// Channel C of 48 values in their order, x to z.
+template <int C, std::size_t... J>
+void take_channel(const float16& x, const float16& y, const float16& z, float16& channel,
+                  std::index_sequence<J...>) {
+  const float16 xy = __builtin_shufflevector(x, y, (3 * J + C < 32 ? int(3 * J + C) : -1)...);
+  channel = __builtin_shufflevector(xy, z, (3 * J + C < 32 ? int(J) : int(3 * J + C) - 16)...);
+}
+/// Values [16 * P, 16 * (P + 1)) of 16 pixels in their order.
+template <int P, std::size_t... J>
+void join_channels(const pixel_block& p, float16& part, std::index_sequence<J...>) {
+  constexpr auto pixel = [](std::size_t j) { return static_cast<int>(16 * P + j) / 3; };
+  constexpr auto channel = [](std::size_t j) { return static_cast<int>(16 * P + j) % 3; };
+  const float16 rg =
+      __builtin_shufflevector(p.r, p.g, (channel(J) == 0 ? pixel(J) : 16 + pixel(J))...);
+  part = __builtin_shufflevector(rg, p.b, (channel(J) == 2 ? 16 + pixel(J) : int(J))...);
+}
+
+inline void load(const float* from, pixel_block& p) {
+  constexpr std::make_index_sequence<pixel_block::size> each{};
+  float16 x, y, z;
+  std::memcpy(&x, from, sizeof x);
+  std::memcpy(&y, from + 16, sizeof y);
+  std::memcpy(&z, from + 32, sizeof z);
+  take_channel<0>(x, y, z, p.r, each);
+  take_channel<1>(x, y, z, p.g, each);
+  take_channel<2>(x, y, z, p.b, each);
+}
+inline void store(const pixel_block& p, float* to) {
+  constexpr std::make_index_sequence<pixel_block::size> each{};
+  float16 x, y, z;
+  join_channels<0>(p, x, each);
+  join_channels<1>(p, y, each);
+  join_channels<2>(p, z, each);
+  std::memcpy(to, &x, sizeof x);
+  std::memcpy(to + 16, &y, sizeof y);
+  std::memcpy(to + 32, &z, sizeof z);
 }
 
 /// In HSV with hue and value V kept, a channel is V minus a distance in proportion to saturation.
 inline void scale_saturation(pixel_block& p, float factor) {
-  p.each_pixel([factor](float& r, float& g, float& b) {
-    const float most = std::max(r, std::max(g, b)), least = std::min(r, std::min(g, b));
-    const float range = most - least;
-    // Saturation is range / V: at most 1 afterwards, and 0 where V is not positive.
-    const float all = most / (range > 0 ? range : 1);
-    const float by = most > 0 ? std::max(std::min(factor, all), 0.0f) : 0.0f;
-    r = most - (most - r) * by, g = most - (most - g) * by, b = most - (most - b) * by;
-  });
+  const float16 zero{}, one = zero + 1;
+  float16 most, range;
+  find_range(p, most, range);
+  // Saturation is range / V: at most 1 afterwards, and 0 where V is not positive.
+  const float16 all = most / (range > 0 ? range : one);
+  float16 by = zero + factor;
+  at_most(by, all), at_least(by, zero);
+  by = most > 0 ? by : zero;
+  p.r = most - (most - p.r) * by;
+  p.g = most - (most - p.g) * by;
+  p.b = most - (most - p.b) * by;
 }
 
 /// A channel of HSV is V minus its range times a trapezoid of the hue, which channels see a third
 /// of a turn apart.
 inline void turn_hue(pixel_block& p, float delta) {
   const float sixths = 6 * (delta - std::floor(delta));
-  p.each_pixel([sixths](float& r, float& g, float& b) {
-    const float most = std::max(r, std::max(g, b)), least = std::min(r, std::min(g, b));
-    const float range = most - least, by = 1 / (range > 0 ? range : 1);
-    const float in_g = 2 + (b - r) * by, in_b = 4 + (r - g) * by, in_r = 6 + (g - b) * by;
-    const float h = (r == most ? in_r : g == most ? in_g : in_b) + sixths;
-    const auto channel = [&](float third) {
-      float k = h + third;  // within [0, 18)
-      k = k >= 12 ? k - 12 : k;
-      k = k >= 6 ? k - 6 : k;
-      return most - range * std::max(std::min(std::min(k, 4 - k), 1.0f), 0.0f);
-    };
-    r = channel(5), g = channel(3), b = channel(1);
-  });
+  const float16 zero{}, one = zero + 1;
+  float16 most, range;
+  find_range(p, most, range);
+  const float16 by = one / (range > 0 ? range : one);
+  const float16 in_r = 6 + (p.g - p.b) * by, in_g = 2 + (p.b - p.r) * by;
+  const float16 in_b = 4 + (p.r - p.g) * by;
+  const float16 h = (p.r == most ? in_r : p.g == most ? in_g : in_b) + sixths;
+  const auto turned = [&](float thirds, float16& channel) {
+    float16 k = h + thirds;  // within [0, 18)
+    k = k >= 12 ? k - 12 : k;
+    k = k >= 6 ? k - 6 : k;
+    at_most(k, 4 - k), at_most(k, one), at_least(k, zero);
+    channel = most - range * k;
+  };
+  turned(5, p.r), turned(3, p.g), turned(1, p.b);
 }
 
 inline std::array<float, 3> channel_means(std::span<const float> pixels) {
@@ -118,23 +156,28 @@ inline std::array<float, 3> channel_means(std::span<const float> pixels) {
 
 inline void apply(const adjustment& a, const std::array<float, 3>& means, pixel_block& p) {
   const float value = a.value, second = a.second;
+  const float16 zero{}, one = zero + 1;
   switch (a.kind) {
     case adjustment_kind::brightness:
-      return p.each_channel([=](float v) { return v + value; });
+      p.r += value, p.g += value, p.b += value;
+      break;
     case adjustment_kind::saturation:
-      return scale_saturation(p, value);
+      scale_saturation(p, value);
+      break;
     case adjustment_kind::hue:
-      return turn_hue(p, value);
+      turn_hue(p, value);
+      break;
     case adjustment_kind::contrast:
-      return p.each_pixel([&means, value](float& r, float& g, float& b) {
-        r = (r - means[0]) * value + means[0];
-        g = (g - means[1]) * value + means[1];
-        b = (b - means[2]) * value + means[2];
-      });
+      p.r = (p.r - means[0]) * value + means[0];
+      p.g = (p.g - means[1]) * value + means[1];
+      p.b = (p.b - means[2]) * value + means[2];
+      break;
     case adjustment_kind::clip:
-      return p.each_channel([](float v) { return std::min(std::max(v, 0.0f), 1.0f); });
+      for (float16* channel : {&p.r, &p.g, &p.b}) at_least(*channel, zero), at_most(*channel, one);
+      break;
     case adjustment_kind::rescale:
-      return p.each_channel([=](float v) { return v * value + second; });
+      p.r = p.r * value + second, p.g = p.g * value + second, p.b = p.b * value + second;
+      break;
   }
 }
 
@@ -142,14 +185,19 @@ inline void apply(const adjustment& a, const std::array<float, 3>& means, pixel_
 inline void adjust_at_once(std::span<float> pixels, std::span<const adjustment> steps) {
   std::array<float, 3> means{};
   if (steps[0].kind == adjustment_kind::contrast) means = channel_means(pixels);
-  pixel_block block{};
-  for (std::size_t i = 0; i < pixels.size(); i += 3 * pixel_block::size) {
-    const bool full = pixels.size() - i >= 3 * pixel_block::size;
-    const std::size_t count = full ? pixel_block::size : (pixels.size() - i) / 3;
-    full ? load(&pixels[i], pixel_block::size, block) : load(&pixels[i], count, block);
-    for (const adjustment& step : steps) apply(step, means, block);
-    full ? store(block, pixel_block::size, &pixels[i]) : store(block, count, &pixels[i]);
-  }
+  const auto change = [&](float* block) {
+    pixel_block p;
+    load(block, p);
+    for (const adjustment& step : steps) apply(step, means, p);
+    store(p, block);
+  };
+  std::size_t i = 0;
+  for (; i + pixel_block::values <= pixels.size(); i += pixel_block::values) change(&pixels[i]);
+  if (i == pixels.size()) return;
+  std::array<float, pixel_block::values> rest{};
+  std::copy(pixels.begin() + static_cast<std::ptrdiff_t>(i), pixels.end(), rest.begin());
+  change(rest.data());
+  std::copy_n(rest.begin(), pixels.size() - i, pixels.begin() + static_cast<std::ptrdiff_t>(i));
 }
 
 }  // namespace detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,6 +32,48 @@ inline view_options inception_view(int height, int width) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// The steps of distort_color, and one more.
+struct color_distortion {
+  std::array<adjustment, 6> steps{};
+  std::size_t count = 0;
+
+  color_distortion(random_stream& random, int ordering, bool fast_mode) {
+    const auto between = [&](double from, double to) {
+      return static_cast<float>(random.uniform(from, to));
+    };
+    const adjustment b = brightness(between(-32.0 / 255, 32.0 / 255));
+    const adjustment s = saturation(between(0.5, 1.5));
+    if (fast_mode) {
+      ordering == 0 ? add(b, s) : add(s, b);
+    } else {
+      const adjustment h = hue(between(-0.2, 0.2)), c = contrast(between(0.5, 1.5));
+      switch (ordering) {
+        case 0:
+          add(b, s, h, c);
+          break;
+        case 1:
+          add(s, b, c, h);
+          break;
+        case 2:
+          add(c, h, b, s);
+          break;
+        default:
+          add(h, s, c, b);
+      }
+    }
+    add(clip());
+  }
+  template <class... A>
+  void add(A... more) {
+    ((steps[count++] = more), ...);
+  }
+  std::span<const adjustment> all() const { return {steps.data(), count}; }
+};
+
+}  // namespace detail
+
 /// Changes colours within [0, 1] by chance, in one of four orders: brightness by up to 32 / 255,
 /// saturation to 0.5 to 1.5 of it and, unless in fast mode, hue by up to a fifth of a turn and
 /// contrast to 0.5 to 1.5 of it; then what lies outside of [0, 1] is clipped.  pixels: [n, 3].
@@ -40,19 +83,7 @@ inline void distort_color(std::span<float> pixels, random_stream& random, int co
   if (color_ordering < 0 || color_ordering > 3)
     throw std::invalid_argument("distort_color: color_ordering is " +
                                 std::to_string(color_ordering) + ", not 0 to 3");
-  const auto between = [&](double from, double to) {
-    return static_cast<float>(random.uniform(from, to));
-  };
-  const adjustment b = brightness(between(-32.0 / 255, 32.0 / 255));
-  const adjustment s = saturation(between(0.5, 1.5));
-  if (fast_mode) {
-    adjust(pixels, color_ordering == 0 ? std::array{b, s, clip()} : std::array{s, b, clip()});
-    return;
-  }
-  const adjustment h = hue(between(-0.2, 0.2)), c = contrast(between(0.5, 1.5));
-  const std::array<adjustment, 5> orders[] = {
-      {b, s, h, c, clip()}, {s, b, c, h, clip()}, {c, h, b, s, clip()}, {h, s, c, b, clip()}};
-  adjust(pixels, orders[color_ordering]);
+  adjust(pixels, detail::color_distortion(random, color_ordering, fast_mode).all());
 }
 
 /// Writes a view to train on, by chance, to out, [height, width, 3] floats in [-1, 1]: a part of
@@ -72,9 +103,10 @@ void inception_preprocess_for_train(S&& in, int height, int width, random_stream
   view.method = static_cast<resize_method>(options.fast_mode ? 0 : random.below(4));
   view.mirrored = random.uniform() < 0.5;
   resize(in, box, view, out);
-  distort_color(out, random, random.below(4), options.fast_mode);
-  const adjustment to_network[] = {rescale(2, -1)};
-  adjust(out, to_network);
+  const int ordering = random.below(4);
+  detail::color_distortion colours(random, ordering, options.fast_mode);
+  colours.add(rescale(2, -1));
+  adjust(out, colours.all());
 }
 inline void inception_preprocess_for_train(const image& in, int height, int width,
                                            random_stream& random, std::span<float> out,
