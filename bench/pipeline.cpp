@@ -1,8 +1,8 @@
-// How many images a second the input pipeline makes: JPEGs in TFRecords, decoded, resized, cropped
-// and mirrored as VGG is trained, in batches of 32.
+// How many images a second the input pipeline makes: JPEGs in TFRecords, decoded and preprocessed
+// as VGG or Inception are trained, in batches of 32.
 //
 //   ./pipeline make FOLDER           writes 4 shards of 128 photographs-like JPEGs, 500x375
-//   ./pipeline run FOLDER THREADS SECONDS
+//   ./pipeline run FOLDER vgg|inception THREADS SECONDS
 //
 // bench/pipeline.py runs it beside tf.data and torchvision on the same files.
 #include <chrono>
@@ -17,6 +17,7 @@
 #include <slim/data/pipeline.hpp>
 #include <slim/data/record_set.hpp>
 #include <slim/image_encode.hpp>
+#include <slim/preprocessing/inception_preprocessing.hpp>
 #include <slim/preprocessing/vgg_preprocessing.hpp>
 
 namespace {
@@ -70,16 +71,20 @@ void make(const std::string& folder) {
   }
 }
 
-void run(const std::string& folder, int threads, double seconds) {
+void run(const std::string& folder, const std::string& net, int threads, double seconds) {
+  const bool inception = net == "inception";
   const data::record_set records(data::get_data_files({folder + "/train-*.tfrecord"}));
   data::pipeline batches(
       records, {.batch_size = 32, .threads = threads},
-      [](std::span<const std::byte> record, random_stream& random, std::span<float> pixels,
-         std::span<int> label) {
+      [inception](std::span<const std::byte> record, random_stream& random, std::span<float> pixels,
+                  std::span<int> label) {
         const data::example_view e(record);
         const auto file = e.at("image/encoded").bytes().at(0);
-        const image in = decode_image(std::as_bytes(std::span(file)));
-        vgg_preprocess_for_train(in, size, size, random, pixels);
+        encoded_image in(std::as_bytes(std::span(file)));
+        if (inception)
+          inception_preprocess_for_train(in, size, size, random, pixels);
+        else
+          vgg_preprocess_for_train(in, size, size, random, pixels);
         label[0] = static_cast<int>(e.at("image/class/label").int64s().at(0));
       },
       data::field<float>{size, size, 3}, data::field<int>{});
@@ -101,10 +106,12 @@ int main(int argc, char** argv) {
   try {
     if (what == "make" && argc == 3)
       make(argv[2]);
-    else if (what == "run" && argc == 5)
-      run(argv[2], std::atoi(argv[3]), std::atof(argv[4]));
+    else if (what == "run" && argc == 6)
+      run(argv[2], argv[3], std::atoi(argv[4]), std::atof(argv[5]));
     else
-      return std::cerr << "pipeline make FOLDER | pipeline run FOLDER THREADS SECONDS\n", 2;
+      return std::cerr
+                 << "pipeline make FOLDER | pipeline run FOLDER vgg|inception THREADS SECONDS\n",
+             2;
   } catch (const std::exception& e) {
     return std::cerr << e.what() << "\n", 1;
   }

@@ -8,7 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OPTIONAL = {"image.hpp": "jpeglib.h", "preprocessing/vgg_preprocessing.hpp": "jpeglib.h",
+OPTIONAL = {"image.hpp": "jpeglib.h", "image/": "jpeglib.h", "preprocessing/": "jpeglib.h",
             "checkpoint.hpp": "leveldb/env.h", "checkpoint/": "leveldb/env.h",
             "safetensors.hpp": "nlohmann/json.hpp", "safetensors_writer.hpp": "nlohmann/json.hpp",
             "dlpack.hpp": "dlpack/dlpack.h",

@@ -11,10 +11,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # Per environment: what pip installs, in steps.  PyTorch comes without its CUDA packages, tf_keras
 # without the second TensorFlow that it asks for.
+PYTORCH = [["--no-deps", "torch==2.15.0"],
+           ["filelock", "typing-extensions>=4.13", "setuptools>=77", "sympy>=1.13.3", "networkx",
+            "jinja2", "fsspec", "numpy<3"]]
 PACKAGES = {
-    "pytorch": [["--no-deps", "torch==2.15.0"],
-                ["filelock", "typing-extensions>=4.13", "setuptools>=77", "sympy>=1.13.3",
-                 "networkx", "jinja2", "fsspec", "numpy<3"]],
+    "pytorch": PYTORCH,
+    "torchvision": [*PYTORCH, ["--no-deps", "torchvision==0.29.2", "pillow==13.0.0"]],
     "onnxruntime": [["onnxruntime==1.32.0", "onnx==1.23.2", "numpy<3"]],
     "openvino": [["openvino==2026.4.1", "numpy<3"]],
     "tensorflow": [["tensorflow-cpu==2.15.1", "numpy<2", "setuptools<81"],
@@ -61,7 +63,7 @@ def create(folder, name):
         run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir",
              "--disable-pip-version-check", *packages],
             "pip could not install " + " ".join(packages))
-    if name == "pytorch":
+    if name in ("pytorch", "torchvision"):
         try:
             cuda_stubs.write_stubs(next(folder.glob("lib/python3*/site-packages")))
         except (RuntimeError, OSError, subprocess.CalledProcessError) as error:

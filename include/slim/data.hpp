@@ -5,4 +5,5 @@
 #include "data/dataset.hpp"
 #include "data/dataset_info.hpp"
 #include "data/pipeline.hpp"
+#include "data/queues.hpp"
 #include "data/tfexample_decoder.hpp"

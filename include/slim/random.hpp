@@ -35,6 +35,11 @@ class random_stream {
 
   constexpr std::uint64_t bits() { return mix(key_ += 0x9E3779B97F4A7C15ULL); }
   constexpr double uniform() { return to_uniform(bits()); }
+  constexpr double uniform(double from, double to) { return from + (to - from) * uniform(); }
+  /// Uniform in [0, count) to within count / 2^32.
+  constexpr int below(int count) {
+    return static_cast<int>((bits() >> 32) * static_cast<std::uint64_t>(count) >> 32);
+  }
   /// Standard normal, by Box and Muller.
   double normal() {
     const double radius = std::sqrt(-2.0 * std::log1p(-uniform()));

@@ -26,6 +26,7 @@ import batch_norm_golden
 import graphs_golden
 import learning_golden
 import metrics_golden
+import preprocessing_golden
 import small_nets_golden
 from golden import (DATA, MARGIN, Record, activation, digest, extents, gradients_into, hashes,
                     kink_margin, name_records, pool_margin, quantised, read_records, tensorflow,
@@ -797,7 +798,8 @@ MAKERS = {"layers": make_layers, "layers2": make_layers2, "losses": make_losses,
           "vgg": make_vgg, "batch_norm": batch_norm_golden.make,
           "small_nets": small_nets_golden.make, "graphs": graphs_golden.make,
           "learning": learning_golden.make,
-          "metrics": metrics_golden.make}
+          "metrics": metrics_golden.make,
+          "preprocessing": preprocessing_golden.make}
 
 
 def main():

@@ -16,22 +16,21 @@
 // example's number. So position() is all that an exact resume needs.
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <chrono>
-#include <condition_variable>
 #include <limits>
-#include <mutex>
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <vector>
 
 #include "../error.hpp"
 #include "../memory.hpp"
 #include "example_order.hpp"
+#include "ring.hpp"
 
 namespace slim::data {
 
@@ -103,9 +102,7 @@ class batch {
 
   std::array<std::size_t, sizeof...(T)> counts_;
   std::array<aligned_buffer, sizeof...(T)> memory_;
-  int size_ = 0, done_ = 0;
-  int first_fault_ = -1;  // the first example that could not be made, and why
-  std::exception_ptr fault_{};
+  int size_ = 0;
 };
 
 /// Source has size(), and record(i) and key(i) that many threads may call at once; Decode is called
@@ -124,38 +121,36 @@ class pipeline {
     for (int i = 0; i <= options_.prefetch; ++i)
       slots_.emplace_back(options_.batch_size,
                           std::array<std::size_t, sizeof...(T)>{fields.count...});
-    start();
+    ring_.start();
   }
+
   /// A source that is gone with the call would not outlive it.
   pipeline(const Source&&, const pipeline_options&, Decode, const field<T>&...) = delete;
-  pipeline(const pipeline&) = delete;
-  pipeline& operator=(const pipeline&) = delete;
-  ~pipeline() { stop(); }
 
   /// The next batch, which is good until the next call; null when there is no more. Throws
   /// pipeline_error, each time it is called, where an example of the batch could not be made.
   batch_type* next() {
-    std::unique_lock lock(mutex_);
-    released_ = position_;
-    room_.notify_all();
-    if (position_ >= batches()) return nullptr;
-    batch_type& b = slot(position_);
-    const auto begin = std::chrono::steady_clock::now();
-    full_.wait(lock, [&] { return b.done_ == size_of(position_) && made_ > position_; });
-    waited_ += std::chrono::steady_clock::now() - begin;
-    if (b.fault_) std::rethrow_exception(b.fault_);
-    ++position_;
+    const std::optional<std::int64_t> number = ring_.next();
+    if (!number) return nullptr;
+    batch_type& b = slots_[ring_.slot(*number)];
+    b.size_ = size_of(*number);
     return &b;
   }
 
   /// Batches that were taken.
-  std::int64_t position() const { return position_; }
-  /// Goes on as if so many batches had been taken.
+  std::int64_t position() const { return ring_.position(); }
+  /// Goes on as if so many batches had been taken. Throws std::invalid_argument if that is
+  /// negative.
   void seek(std::int64_t position) {
-    stop();
-    position_ = position;
-    start();
+    if (position < 0)
+      throw std::invalid_argument("pipeline: seek to batch " + std::to_string(position));
+    ring_.seek(position);
+    ring_.start();
   }
+  /// Ends the threads, which next() or start() start again; the batches stay the same.
+  void stop() { ring_.stop(); }
+  /// Makes batches ahead again; the batch that was taken last is given back.
+  void start() { ring_.start(); }
   /// Batches there are in all; the largest number if there is no end.
   std::int64_t batches() const {
     if (!options_.num_epochs) return std::numeric_limits<std::int64_t>::max();
@@ -163,7 +158,7 @@ class pipeline {
            options_.batch_size;
   }
   /// Seconds that next() has waited: near zero where the training step is what takes the time.
-  double seconds_waited() const { return waited_.count(); }
+  double seconds_waited() const { return ring_.seconds_waited(); }
 
  private:
   static pipeline_options checked(const pipeline_options& o, std::int64_t records) {
@@ -183,76 +178,15 @@ class pipeline {
 
   // ---- what a batch holds ----
   std::int64_t examples() const { return *options_.num_epochs * order_.epoch_size(); }
-  int size_of(std::int64_t number) const {
+  int size_of(std::int64_t number) const {  // 0: there is no such batch
+    if (number >= batches()) return 0;
     if (!options_.num_epochs) return options_.batch_size;
     const std::int64_t left = examples() - number * options_.batch_size;
     return static_cast<int>(std::min<std::int64_t>(left, options_.batch_size));
   }
-  batch_type& slot(std::int64_t number) {
-    return slots_[static_cast<std::size_t>(number) % slots_.size()];
+  void make_example(std::int64_t number, int i) {
+    make(number * options_.batch_size + i, slots_[ring_.slot(number)].example(i));
   }
-
-  // ---- workers ----
-  void start() {
-    stopping_ = false;
-    released_ = made_ = position_;
-    next_example_ = 0;
-    for (int i = 0; i < options_.threads; ++i) workers_.emplace_back([this] { work(); });
-  }
-  void stop() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    room_.notify_all();
-    for (std::thread& t : workers_) t.join();
-    workers_.clear();
-  }
-
-  /// An example to make: of the batch that is being made, or of the next one once its slot is free.
-  struct ticket {
-    std::int64_t batch;
-    int index;
-  };
-  std::optional<ticket> take() {
-    std::unique_lock lock(mutex_);
-    const auto slots = static_cast<std::int64_t>(slots_.size());
-    if (next_example_ == 0) {
-      // The batch that was handed out last keeps its slot until the next call.
-      room_.wait(lock, [&] {
-        return stopping_ || next_example_ != 0 || made_ >= batches() || made_ < released_ + slots;
-      });
-      if (stopping_ || (next_example_ == 0 && made_ >= batches())) return std::nullopt;
-      if (next_example_ == 0) begin_batch();
-    }
-    if (stopping_) return std::nullopt;
-    const ticket t{made_ - 1, next_example_ - 1};
-    next_example_ = next_example_ == size_of(t.batch) ? 0 : next_example_ + 1;
-    return t;
-  }
-  void begin_batch() {
-    batch_type& b = slot(made_);
-    b.size_ = size_of(made_), b.done_ = 0, b.first_fault_ = -1, b.fault_ = nullptr;
-    ++made_;
-    next_example_ = 1;
-  }
-
-  void work() {
-    while (const std::optional<ticket> t = take()) {
-      batch_type& b = slot(t->batch);
-      std::exception_ptr fault;
-      try {
-        make(t->batch * options_.batch_size + t->index, b.example(t->index));
-      } catch (...) {
-        fault = std::current_exception();
-      }
-      const std::lock_guard lock(mutex_);
-      if (fault && (b.first_fault_ < 0 || t->index < b.first_fault_))
-        b.first_fault_ = t->index, b.fault_ = fault;
-      if (++b.done_ == b.size_) full_.notify_all();
-    }
-  }
-
   void make(std::int64_t example, const std::tuple<std::span<T>...>& to) {
     const std::int64_t first = order_.record_of(example), records = source_.size();
     const std::int64_t attempts = options_.skip_undecodable ? records : 1;
@@ -263,6 +197,8 @@ class pipeline {
         std::apply(
             [&](const auto&... fields) { decode_(source_.record(record), random, fields...); }, to);
         return;
+      } catch (const std::bad_alloc&) {
+        throw;  // which is no fault of the record's
       } catch (const std::exception& e) {
         if (i + 1 == attempts) throw pipeline_error(source_.key(record) + ": " + e.what());
       }
@@ -275,15 +211,9 @@ class pipeline {
                        options_.num_shards};
   Decode decode_;
   std::vector<batch_type> slots_;
-  std::vector<std::thread> workers_;
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable room_, full_;
-  bool stopping_ = false;
-  std::int64_t position_ = 0;  // batches handed out
-  std::int64_t released_ = 0;  // batches whose slots may be written again
-  std::int64_t made_ = 0;      // batches begun
-  int next_example_ = 0;       // 1 + the next example of batch made_ - 1; 0: a batch must be begun
-  std::chrono::duration<double> waited_{0};
+  work_ring ring_{options_.threads, options_.prefetch + 1,
+                  [this](std::int64_t number) { return size_of(number); },
+                  [this](std::int64_t number, int i) { make_example(number, i); }};
 };
 
 }  // namespace slim::data
