@@ -95,6 +95,29 @@ driven ranked(Metric m) {
     m.update(in.s, two, w);
   });
 }
+/// Two best classes an example, besides.
+template <class Metric>
+driven ranked_already(Metric m) {
+  return drive(std::move(m), [](auto& m, const inputs& in, const weights& w) {
+    std::vector<int> two, best;
+    for (const int c : in.c) two.push_back(c), two.push_back((c + 1 + c % 3) % class_count);
+    for (const int d : in.d) best.push_back(d), best.push_back((d + 2 + d % 2) % class_count);
+    m.update(best, two, w);
+  });
+}
+/// Predictions of which some tie.
+driven interval(auc_with_confidence_intervals made) {
+  auto m = std::make_shared<auc_with_confidence_intervals>(made);
+  return {[=](const inputs& in, const weights& w) {
+            std::vector<float> p = in.p;
+            for (float& x : p) x = std::nearbyint(x * 8) / 8;
+            m->update(in.l, p, w);
+          },
+          [=] {
+            const auto d = m->value();
+            return std::vector<double>{d.auc, d.lower, d.upper};
+          }};
+}
 template <class Metric>
 driven of_classes(Metric m) {
   return drive(std::move(m),
@@ -195,6 +218,13 @@ std::map<std::string, std::function<driven()>> all_metrics() {
        [] { return ranked(streaming_sparse_precision_at_k(class_count, 2, 1)); }},
       {"sparse_average_precision_at_3",
        [] { return ranked(streaming_sparse_average_precision_at_k(class_count, 3)); }},
+      {"sparse_recall_at_top_2", [] { return ranked_already(sparse_recall_at_top_k(2)); }},
+      {"sparse_precision_at_top_2_class",
+       [] { return ranked_already(streaming_sparse_precision_at_top_k(2, 1)); }},
+      {"sparse_average_precision_at_top_2",
+       [] { return ranked_already(streaming_sparse_average_precision_at_top_k(2)); }},
+      {"auc_interval", [] { return interval(auc_with_confidence_intervals()); }},
+      {"auc_interval_plain", [] { return interval(auc_with_confidence_intervals(0.8, false)); }},
   };
 }
 
@@ -255,6 +285,12 @@ TEST_CASE("counts do not stop at 2^24, and one weight stands for all") {
   CHECK(m.value() == 1.5);
 }
 
+TEST_CASE("a confusion matrix counts pairs of label and prediction") {
+  confusion_matrix m(2);
+  m.update(std::vector<int>{0, 1, 1}, std::vector<int>{0, 0, 1}, std::vector<float>{1, 2, 3});
+  CHECK(m.counts() == std::vector<double>{1, 2, 0, 3});
+}
+
 TEST_CASE("arguments that do not fit name the metric") {
   const std::vector<int> two{0, 1}, three{0, 1, 2};
   const std::vector<float> weights3(3, 1.0f), far{0.5f, 1.5f};
@@ -266,6 +302,13 @@ TEST_CASE("arguments that do not fit name the metric") {
   CHECK_THROWS_WITH(streaming_mean_iou(2).update(three, three),
                     "mean_iou: prediction 2 is none of 2 classes");
   CHECK_THROWS_WITH(cohen_kappa(1), Contains("it takes two"));
+  CHECK_THROWS_WITH(confusion_matrix(2).update(three, three),
+                    "confusion_matrix: prediction 2 is none of 2 classes");
+  CHECK_THROWS_WITH(auc_with_confidence_intervals(1), Contains("alpha is 1.0"));
+  CHECK_THROWS_WITH(auc_with_confidence_intervals().update(three, three),
+                    "auc_with_confidence_intervals: label 2 is neither 0 nor 1");
+  CHECK_THROWS_WITH(sparse_recall_at_top_k(2).update(three, three),
+                    "sparse_recall_at_top_k: 3 labels do not fit 3 values, 2 an example");
 }
 
 TEST_CASE("metrics by name give their values and begin anew together") {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 
+#include "metrics/confidence.hpp"
 #include "metrics/counts.hpp"
 #include "metrics/curves.hpp"
 #include "metrics/matrices.hpp"

@@ -14,9 +14,10 @@ def unit(name, shape=(SIZE,)):
 
 def batch(k):
     c = (unit(f"c{k}") * CLASSES).astype(np.int64)
-    return {"two": np.stack([c, (c + 1 + c % 3) % CLASSES], 1), "p": unit(f"p{k}"), "q": unit(f"q{k}"), "l": unit(f"l{k}") > 0.5,
-            "c": c,
-            "d": (unit(f"d{k}") * CLASSES).astype(np.int64),
+    d = (unit(f"d{k}") * CLASSES).astype(np.int64)
+    return {"two": np.stack([c, (c + 1 + c % 3) % CLASSES], 1),
+            "best": np.stack([d, (d + 2 + d % 2) % CLASSES], 1),
+            "p": unit(f"p{k}"), "q": unit(f"q{k}"), "l": unit(f"l{k}") > 0.5, "c": c, "d": d,
             "s": unit(f"s{k}", (SIZE, CLASSES)), "w": unit(f"w{k}")}
 
 
@@ -62,6 +63,14 @@ def metrics(m):
         t.s, t.two, 2, class_id=1, weights=w)
     yield "sparse_average_precision_at_3", (
         lambda t, w: m.streaming_sparse_average_precision_at_k(t.s, t.two, 3, weights=w))
+    yield "sparse_recall_at_top_2", lambda t, w: m.sparse_recall_at_top_k(t.two, t.best, weights=w)
+    yield "sparse_precision_at_top_2_class", (
+        lambda t, w: m.streaming_sparse_precision_at_top_k(t.best, t.two, class_id=1, weights=w))
+    yield "sparse_average_precision_at_top_2", (
+        lambda t, w: m.streaming_sparse_average_precision_at_top_k(t.best, t.two, weights=w))
+    for name, options in (("auc_interval", {}), ("auc_interval_plain", {
+            "alpha": 0.8, "logit_transformation": False})):
+        yield name, lambda t, w, o=options: interval(m, t, w, o)
     yield "equal_thresholds", lambda t, w: equal_thresholds(m, t, w)
     yield "histogram_auc", lambda t, w: m.auc_using_histogram(t.l, t.p, [0.0, 1.0], nbins=10)
     yield "mean_iou", lambda t, w: m.streaming_mean_iou(t.c, t.d, CLASSES, w)
@@ -69,6 +78,13 @@ def metrics(m):
     yield "pearson", lambda t, w: m.streaming_pearson_correlation(t.p, t.q, w)
     yield "kappa", lambda t, w: m.cohen_kappa(t.d, t.c, CLASSES, w)
     yield "count", lambda t, w: m.count(t.p, w)
+
+
+def interval(m, t, w, options):
+    """The area and its bounds, of predictions among which some tie."""
+    import tensorflow as tf
+    data, update = m.auc_with_confidence_intervals(t.l, tf.round(t.p * 8) / 8, w, **options)
+    return tf.stack(data), update
 
 
 def equal_thresholds(m, t, w):

@@ -17,6 +17,11 @@ class confusion_matrix {
 
   /// Throws metric_error, with nothing counted, at a class that there is not.
   template <numbers P, numbers L>
+  void update(const P& predictions, const L& labels, const weights& w = {}) {
+    add("confusion_matrix", predictions, labels, w);
+  }
+  /// The same on behalf of a metric, which messages name.
+  template <numbers P, numbers L>
   void add(std::string_view metric, const P& predictions, const L& labels, const weights& w) {
     const auto p = span_of(predictions);
     const auto l = span_of(labels);

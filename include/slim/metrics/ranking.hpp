@@ -11,112 +11,179 @@
 
 namespace slim::metrics {
 
-/// What the three metrics share: scores [n, classes] and labels [n, labels an example], classes
-/// that are different from each other; a negative label is none. With a class_id only that class
-/// counts.
-class top_k_metric {
- public:
-  double value() const {
-    return below_ == 0 ? std::numeric_limits<double>::quiet_NaN() : above_ / below_;
+namespace detail {
+
+inline bool has(const std::vector<std::int64_t>& all, std::int64_t c) {
+  return std::find(all.begin(), all.end(), c) != all.end();
+}
+
+/// A sum of weighted shares as numerator and denominator.
+struct share {
+  double above = 0, below = 0;
+  void add(double a, double b) { above += a, below += b; }
+};
+
+// What a metric adds for one example: of the k best classes, the best first, and its labels. Only
+// class_id counts if that is given.
+struct recall_of_labels {
+  static constexpr double of_nothing = std::numeric_limits<double>::quiet_NaN();
+  std::optional<std::int64_t> class_id{};
+  void operator()(const std::vector<std::int64_t>& best, const std::vector<std::int64_t>& labels,
+                  double weight, share& sum) const {
+    for (const std::int64_t label : labels)
+      if (!class_id || *class_id == label) sum.add(has(best, label) ? weight : 0, weight);
   }
-  void reset() { above_ = below_ = 0; }
+};
+struct precision_of_best {
+  static constexpr double of_nothing = std::numeric_limits<double>::quiet_NaN();
+  std::optional<std::int64_t> class_id{};
+  void operator()(const std::vector<std::int64_t>& best, const std::vector<std::int64_t>& labels,
+                  double weight, share& sum) const {
+    for (const std::int64_t c : best)
+      if (!class_id || *class_id == c) sum.add(has(labels, c) ? weight : 0, weight);
+  }
+};
+struct average_precision_of_best {
+  static constexpr double of_nothing = 0;
+  void operator()(const std::vector<std::int64_t>& best, const std::vector<std::int64_t>& labels,
+                  double weight, share& sum) const {
+    double precisions = 0, hits = 0;
+    for (std::size_t i = 0; i < best.size(); ++i)
+      if (has(labels, best[i])) precisions += ++hits / static_cast<double>(i + 1);
+    const double most = static_cast<double>(std::min(best.size(), labels.size()));
+    sum.add(weight * safe_ratio(precisions, most), weight);
+  }
+};
+
+/// A metric of n examples' k best classes [n, k] and labels [n, labels an example]: classes that
+/// are different from each other; a negative label is none.
+template <class Add>
+class ranking_metric {
+ public:
+  double value() const { return sum_.below == 0 ? Add::of_nothing : sum_.above / sum_.below; }
+  void reset() { sum_ = {}; }
 
  protected:
-  top_k_metric(std::string_view name, std::size_t classes, std::size_t k,
-               std::optional<std::int64_t> class_id)
-      : name_(name), classes_(classes), k_(std::min(k, classes)), class_id_(class_id) {}
+  ranking_metric(std::string_view name, Add add) : name_(name), add_(add) {}
 
-  /// Adds weight * f(the k best classes, the best first; the labels) to the ratio's two parts.
-  template <numbers P, numbers L, class F>
-  double accumulate(const P& scores, const L& labels, const weights& w, F f) {
-    const auto p = span_of(scores);
-    const auto l = span_of(labels);
-    const std::size_t n = p.size() / classes_;
-    if (n * classes_ != p.size() || (n == 0 ? !l.empty() : l.size() % n != 0))
-      throw metric_error(name_, std::to_string(l.size()) + " labels do not fit " +
-                                    std::to_string(p.size()) + " scores of " +
-                                    std::to_string(classes_) + " classes");
+  /// How many examples there are; throws metric_error unless values and labels fit each other.
+  template <class L>
+  std::size_t rows(std::size_t values, std::size_t each, const L& labels, const weights& w) const {
+    const std::size_t n = each == 0 ? 0 : values / each;
+    if (n * each != values || (n == 0 ? !labels.empty() : labels.size() % n != 0))
+      throw metric_error(name_, std::to_string(labels.size()) + " labels do not fit " +
+                                    std::to_string(values) + " values, " + std::to_string(each) +
+                                    " an example");
     w.check(name_, n);
-    std::vector<std::int64_t> order(classes_), best, wanted;
-    w.for_each(n, [&](std::size_t row, double weight) {
-      const auto score = [&](std::int64_t c) { return p[row * classes_ + std::size_t(c)]; };
-      std::iota(order.begin(), order.end(), 0);
-      std::partial_sort(
-          order.begin(), order.begin() + std::ptrdiff_t(k_), order.end(),
-          [&](auto a, auto b) { return score(a) > score(b) || (score(a) == score(b) && a < b); });
-      best.assign(order.begin(), order.begin() + std::ptrdiff_t(k_));
-      wanted.clear();
-      const std::size_t each = l.size() / n;
-      for (std::size_t i = row * each; i < (row + 1) * each; ++i)
-        if (const auto label = static_cast<std::int64_t>(l[i]); label >= 0 && counts(label))
-          wanted.push_back(label);
-      f(best, wanted, weight);
-    });
-    return value();
+    return n;
   }
-  bool counts(std::int64_t c) const { return !class_id_ || *class_id_ == c; }
-  void add(double above, double below) { above_ += above, below_ += below; }
-  std::size_t k() const { return k_; }
-  double below() const { return below_; }
-
-  static bool has(const std::vector<std::int64_t>& all, std::int64_t c) {
-    return std::find(all.begin(), all.end(), c) != all.end();
+  template <class L>
+  void add(const std::vector<std::int64_t>& best, const L& labels, double weight) {
+    wanted_.clear();
+    for (const auto label : labels)
+      if (label >= 0) wanted_.push_back(static_cast<std::int64_t>(label));
+    add_(best, wanted_, weight, sum_);
   }
 
  private:
   std::string_view name_;
-  std::size_t classes_, k_;
-  std::optional<std::int64_t> class_id_;
-  double above_ = 0, below_ = 0;
+  Add add_;
+  share sum_{};
+  std::vector<std::int64_t> wanted_{};
 };
 
-/// The share of labels that are among the k best; NaN before any.
-class streaming_sparse_recall_at_k : public top_k_metric {
+/// With scores [n, classes], of which the k largest are the best; ties go to the lower class.
+template <class Add>
+class at_k : public ranking_metric<Add> {
  public:
+  template <numbers P, numbers L>
+  double update(const P& scores, const L& labels, const weights& w = {}) {
+    const auto p = span_of(scores);
+    const auto l = span_of(labels);
+    const std::size_t n = this->rows(p.size(), classes_, l, w);
+    std::vector<std::int64_t> best(classes_);
+    w.for_each(n, [&](std::size_t row, double weight) {
+      best.resize(classes_);
+      std::iota(best.begin(), best.end(), 0);
+      const auto score = [&](std::int64_t c) { return p[row * classes_ + std::size_t(c)]; };
+      std::partial_sort(
+          best.begin(), best.begin() + std::ptrdiff_t(k_), best.end(),
+          [&](auto a, auto b) { return score(a) > score(b) || (score(a) == score(b) && a < b); });
+      best.resize(k_);
+      this->add(best, l.subspan(row * (l.size() / n), l.size() / n), weight);
+    });
+    return this->value();
+  }
+
+ protected:
+  at_k(std::string_view name, std::size_t classes, std::size_t k, Add add)
+      : ranking_metric<Add>(name, add), classes_(classes), k_(std::min(k, classes)) {}
+
+ private:
+  std::size_t classes_, k_;
+};
+
+/// With the k best classes themselves [n, k], the best first.
+template <class Add>
+class at_top_k : public ranking_metric<Add> {
+ public:
+  template <numbers P, numbers L>
+  double update(const P& top_k_predictions, const L& labels, const weights& w = {}) {
+    const auto p = span_of(top_k_predictions);
+    const auto l = span_of(labels);
+    const std::size_t n = this->rows(p.size(), k_, l, w);
+    std::vector<std::int64_t> best;
+    w.for_each(n, [&](std::size_t row, double weight) {
+      const auto first = p.begin() + std::ptrdiff_t(row * k_);
+      best.assign(first, first + std::ptrdiff_t(k_));
+      this->add(best, l.subspan(row * (l.size() / n), l.size() / n), weight);
+    });
+    return this->value();
+  }
+
+ protected:
+  at_top_k(std::string_view name, std::size_t k, Add add) : ranking_metric<Add>(name, add), k_(k) {}
+
+ private:
+  std::size_t k_;
+};
+
+}  // namespace detail
+
+/// The share of labels that are among the k best; NaN before any. With a class_id only that class
+/// counts.
+struct streaming_sparse_recall_at_k : detail::at_k<detail::recall_of_labels> {
   streaming_sparse_recall_at_k(std::size_t classes, std::size_t k,
                                std::optional<std::int64_t> class_id = {})
-      : top_k_metric("sparse_recall_at_k", classes, k, class_id) {}
-  template <numbers P, numbers L>
-  double update(const P& scores, const L& labels, const weights& w = {}) {
-    return accumulate(scores, labels, w, [&](const auto& best, const auto& wanted, double weight) {
-      for (const std::int64_t label : wanted) add(has(best, label) ? weight : 0, weight);
-    });
-  }
+      : at_k("sparse_recall_at_k", classes, k, {class_id}) {}
+};
+struct sparse_recall_at_top_k : detail::at_top_k<detail::recall_of_labels> {
+  explicit sparse_recall_at_top_k(std::size_t k, std::optional<std::int64_t> class_id = {})
+      : at_top_k("sparse_recall_at_top_k", k, {class_id}) {}
 };
 
-/// The share of the k best that are labels; NaN before any.
-class streaming_sparse_precision_at_k : public top_k_metric {
- public:
+/// The share of the k best that are labels; NaN before any. With a class_id only that class counts.
+struct streaming_sparse_precision_at_k : detail::at_k<detail::precision_of_best> {
   streaming_sparse_precision_at_k(std::size_t classes, std::size_t k,
                                   std::optional<std::int64_t> class_id = {})
-      : top_k_metric("sparse_precision_at_k", classes, k, class_id) {}
-  template <numbers P, numbers L>
-  double update(const P& scores, const L& labels, const weights& w = {}) {
-    return accumulate(scores, labels, w, [&](const auto& best, const auto& wanted, double weight) {
-      for (const std::int64_t c : best)
-        if (counts(c)) add(has(wanted, c) ? weight : 0, weight);
-    });
-  }
+      : at_k("sparse_precision_at_k", classes, k, {class_id}) {}
+};
+struct streaming_sparse_precision_at_top_k : detail::at_top_k<detail::precision_of_best> {
+  explicit streaming_sparse_precision_at_top_k(std::size_t k,
+                                               std::optional<std::int64_t> class_id = {})
+      : at_top_k("sparse_precision_at_top_k", k, {class_id}) {}
 };
 
 /// The mean over examples of the precisions at those of the k best that are labels, divided by the
-/// lesser of k and the number of labels.
-class streaming_sparse_average_precision_at_k : public top_k_metric {
- public:
+/// lesser of k and the number of labels; 0 before any: it is a mean.
+struct streaming_sparse_average_precision_at_k : detail::at_k<detail::average_precision_of_best> {
   streaming_sparse_average_precision_at_k(std::size_t classes, std::size_t k)
-      : top_k_metric("sparse_average_precision_at_k", classes, k, {}) {}
-  template <numbers P, numbers L>
-  double update(const P& scores, const L& labels, const weights& w = {}) {
-    return accumulate(scores, labels, w, [&](const auto& best, const auto& wanted, double weight) {
-      double sum = 0, hits = 0;
-      for (std::size_t i = 0; i < best.size(); ++i)
-        if (has(wanted, best[i])) sum += ++hits / static_cast<double>(i + 1);
-      const double most = static_cast<double>(std::min(k(), wanted.size()));
-      add(weight * safe_ratio(sum, most), weight);
-    });
-  }
-  /// 0 before any: it is a mean.
-  double value() const { return below() == 0 ? 0 : top_k_metric::value(); }
+      : at_k("sparse_average_precision_at_k", classes, k, {}) {}
+};
+struct streaming_sparse_average_precision_at_top_k
+    : detail::at_top_k<detail::average_precision_of_best> {
+  explicit streaming_sparse_average_precision_at_top_k(std::size_t k)
+      : at_top_k("sparse_average_precision_at_top_k", k, {}) {}
 };
 
 /// All values so far, the first max_size of them if that is given.
