@@ -57,11 +57,7 @@ double held_out_accuracy(vgg& m, const options& o) {
   metrics::streaming_accuracy accuracy;
   while (auto* b = batches.next()) {
     const auto [images, labels] = b->inputs();
-    const auto logits = m.forward(images);
-    std::vector<int> predicted;
-    for (const float* row = logits.begin(); row != logits.end(); row += classes)
-      predicted.push_back(static_cast<int>(std::max_element(row, row + classes) - row));
-    accuracy.update(predicted, labels);
+    accuracy.update(metrics::argmax(m.forward(images), classes), labels);
   }
   return accuracy.value();
 }

@@ -119,14 +119,20 @@ TEST_CASE("every new checkpoint is evaluated beside the one who writes them") {
   model_t m;
   std::vector<float> seen;
   evaluation::evaluation_loop(
-      m, tmp.path(), "",
+      m, tmp.path(), tmp.path() + "/eval",
       [&] {
         seen.push_back(bias_of(m));
         go_on = true;
       },
-      {}, {.eval_interval_secs = 0, .max_number_of_evaluations = 3, .seconds_to_sleep = 1e-3});
+      {.final_values =
+           [] {
+             return evaluation::named_values{{"found", 1}};
+           }},
+      {.eval_interval_secs = 0, .max_number_of_evaluations = 3, .seconds_to_sleep = 1e-3});
   training.join();
   CHECK(seen == std::vector<float>{1, 2, 3});
+  const std::filesystem::directory_iterator logs(tmp.path() + "/eval");
+  CHECK(std::distance(begin(logs), end(logs)) == 1);
 }
 
 TEST_CASE("without a new checkpoint the loop ends after a timeout, unless it is told not to") {

@@ -285,6 +285,12 @@ TEST_CASE("counts do not stop at 2^24, and one weight stands for all") {
   CHECK(m.value() == 1.5);
 }
 
+TEST_CASE("the class of the largest score of each row") {
+  CHECK(argmax(std::vector<float>{1, 3, 3, 2, 0, 1}, 3) == std::vector<int>{1, 0});
+  CHECK_THROWS_WITH(argmax(std::vector<float>{1, 3}, 3),
+                    "argmax: 2 scores are no rows of 3 classes");
+}
+
 TEST_CASE("a confusion matrix counts pairs of label and prediction") {
   confusion_matrix m(2);
   m.update(std::vector<int>{0, 1, 1}, std::vector<int>{0, 0, 1}, std::vector<float>{1, 2, 3});

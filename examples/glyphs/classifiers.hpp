@@ -1,7 +1,6 @@
 // TF-Slim's small nets as classifiers of glyphs, and how well they know those that are held out.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -57,15 +56,6 @@ batches<Kind> read_batches(const slim::data::record_set& records, int threads,
   return {records, o, {}, {Kind::size, Kind::size, Kind::channels}, {}};
 }
 
-/// The class with the largest logit of each example.
-inline std::vector<int> predicted(const slim::tensor_view<const float>& logits) {
-  const auto each = logits.dims.count() / logits.dims[0];
-  std::vector<int> all;
-  for (const float* row = logits.begin(); row != logits.end(); row += each)
-    all.push_back(static_cast<int>(std::max_element(row, row + each) - row));
-  return all;
-}
-
 /// The pictures that are held out, pass by pass, and what a model makes of them.
 template <class Kind>
 class held_out {
@@ -85,10 +75,10 @@ class held_out {
   void step(Model& m) {
     const auto [images, labels] = batches_.next()->inputs();
     const auto logits = m.forward(images);
-    const std::vector<int> found = predicted(logits);
+    const std::vector<int> found = slim::metrics::argmax(logits, classes);
     accuracy_.update(found, labels);
     among_two_.update(logits.span(), labels);
-    confusion_.add("confusion", found, labels, {});
+    confusion_.update(found, labels);
   }
   template <class Model>
   double accuracy_of(Model& m) {

@@ -55,7 +55,7 @@ class stop_after_n_evals : public evaluation_hook {
 };
 
 /// TF-Slim's SummaryAtEndHook: what was found as scalars, and summaries of the caller's, go to an
-/// event file in `logdir` at the checkpoint's global step.
+/// event file in `logdir` at the checkpoint's global step: one file, however many evaluations.
 class summary_at_end : public evaluation_hook {
  public:
   using summarize_fn = std::function<void(summaries::event_writer&, std::int64_t step)>;
@@ -64,15 +64,16 @@ class summary_at_end : public evaluation_hook {
       : logdir_(std::move(logdir)), summarize_(std::move(summarize)) {}
 
   void end(std::int64_t global_step, const named_values& found) override {
-    summaries::event_writer log(logdir_);
-    for (const auto& [name, value] : found) log.add_scalar(name, value, global_step);
-    if (summarize_) summarize_(log, global_step);
-    log.close();
+    if (!log_) log_.emplace(logdir_);
+    for (const auto& [name, value] : found) log_->add_scalar(name, value, global_step);
+    if (summarize_) summarize_(*log_, global_step);
+    log_->flush();
   }
 
  private:
   std::string logdir_;
   summarize_fn summarize_;
+  std::optional<summaries::event_writer> log_{};
 };
 
 struct evaluate_options {
@@ -121,14 +122,10 @@ void take_steps(Step& step, const evaluate_options& options) {
   }
 }
 
-}  // namespace detail
-
-/// Restores the checkpoint, takes the step num_evals times (or until it returns false, or a hook
-/// ends it), and writes what was found to an event file in `logdir` at the checkpoint's global
-/// step; with an empty logdir nowhere. Throws checkpoint_error, and what the step throws.
+/// An evaluation whose hooks alone write what was found.
 template <class Model, class Step>
-named_values evaluate_once(Model& m, const std::string& checkpoint_path, const std::string& logdir,
-                           Step step, const evaluate_options& options = {}) {
+named_values evaluate(Model& m, const std::string& checkpoint_path, Step& step,
+                      const evaluate_options& options) {
   const checkpoint_reader reader(checkpoint_path);
   restore(m, reader,
           options.variables_to_restore.empty() ? variable_map(variable_names(m))
@@ -138,11 +135,29 @@ named_values evaluate_once(Model& m, const std::string& checkpoint_path, const s
   m.set_global_step(at);
   if (options.initial) options.initial();
   for (evaluation_hook* hook : options.hooks) hook->begin(at);
-  detail::take_steps(step, options);
+  take_steps(step, options);
   const named_values found = options.final_values ? options.final_values() : named_values{};
-  if (!logdir.empty()) summary_at_end(logdir, options.summarize).end(at, found);
   for (evaluation_hook* hook : options.hooks) hook->end(at, found);
   return found;
+}
+
+/// The options with a hook more, before the others, unless the folder has no name.
+inline evaluate_options with_hook(evaluate_options options, const std::string& logdir,
+                                  summary_at_end& hook) {
+  if (!logdir.empty()) options.hooks.insert(options.hooks.begin(), &hook);
+  return options;
+}
+
+}  // namespace detail
+
+/// Restores the checkpoint, takes the step num_evals times (or until it returns false, or a hook
+/// ends it), and writes what was found to an event file in `logdir` at the checkpoint's global
+/// step; with an empty logdir nowhere. Throws checkpoint_error, and what the step throws.
+template <class Model, class Step>
+named_values evaluate_once(Model& m, const std::string& checkpoint_path, const std::string& logdir,
+                           Step step, const evaluate_options& options = {}) {
+  summary_at_end hook(logdir, options.summarize);
+  return detail::evaluate(m, checkpoint_path, step, detail::with_hook(options, logdir, hook));
 }
 
 /// The folder's newest checkpoint as soon as it is another than `last`; none when `timeout` seconds
@@ -195,20 +210,23 @@ class checkpoints_iterator {
   clock::time_point started_{};
 };
 
-/// Evaluates every new checkpoint of a folder; a checkpoint that vanishes meanwhile, for training
-/// keeps few, is passed over. Returns what the last evaluation found. Throws as evaluate_once does.
+/// Evaluates every new checkpoint of a folder, with one event file for them all; a checkpoint that
+/// vanishes meanwhile, for training keeps few, is passed over. Returns what the last evaluation
+/// found. Throws as evaluate_once does.
 template <class Model, class Step>
 named_values evaluation_loop(Model& m, const std::string& checkpoint_dir, const std::string& logdir,
                              Step step, const evaluate_options& options = {},
                              const loop_options& loop = {}) {
   named_values found;
+  summary_at_end hook(logdir, options.summarize);
+  const evaluate_options with_hook = detail::with_hook(options, logdir, hook);
   checkpoints_iterator checkpoints(checkpoint_dir, loop);
   const int most = loop.max_number_of_evaluations.value_or(std::numeric_limits<int>::max());
   for (int done = 0; done < most;) {
     const std::optional<std::string> path = checkpoints.next();
     if (!path) break;
     try {
-      found = evaluate_once(m, *path, logdir, step, options);
+      found = detail::evaluate(m, *path, step, with_hook);
     } catch (const checkpoint_error&) {
       std::error_code ignored;
       if (std::filesystem::exists(*path + ".index", ignored)) throw;

@@ -11,6 +11,20 @@
 
 namespace slim::metrics {
 
+/// The class of the largest score of each row of scores [n, classes], the lower one of a tie: what
+/// streaming_accuracy and its like take as predictions. Throws metric_error unless rows are whole.
+template <numbers P>
+std::vector<int> argmax(const P& scores, std::size_t classes) {
+  const auto p = span_of(scores);
+  if (classes == 0 || p.size() % classes != 0)
+    throw metric_error("argmax", std::to_string(p.size()) + " scores are no rows of " +
+                                     std::to_string(classes) + " classes");
+  std::vector<int> all;
+  for (auto row = p.begin(); row != p.end(); row += std::ptrdiff_t(classes))
+    all.push_back(static_cast<int>(std::max_element(row, row + std::ptrdiff_t(classes)) - row));
+  return all;
+}
+
 namespace detail {
 
 inline bool has(const std::vector<std::int64_t>& all, std::int64_t c) {
