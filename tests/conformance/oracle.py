@@ -37,13 +37,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+CLASSES = 1000
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
 class Network(NamedTuple):
     module: str
     arg_scope: str
     size: int = 224
+    channels: int = 3
+    classes: int = CLASSES
 
 
 NETWORKS = {
+    "lenet": Network("small_nets", "lenet_arg_scope", 28, 1, 10),  # not part of tf_slim: see there
     "alexnet_v2": Network("alexnet", "alexnet_v2_arg_scope"),
     "overfeat": Network("overfeat", "overfeat_arg_scope", 231),
     **{f"vgg_{kind}": Network("vgg", "vgg_arg_scope") for kind in ("a", "16", "19")},
@@ -57,14 +64,20 @@ NETWORKS = {
 OPTIMIZERS = {
     "sgd": lambda train, rate: train.GradientDescentOptimizer(rate),
     "momentum": lambda train, rate: train.MomentumOptimizer(rate, momentum=0.9),
+    "nesterov": lambda train, rate: train.MomentumOptimizer(rate, 0.9, use_nesterov=True),
     "adam": lambda train, rate: train.AdamOptimizer(rate),
     "rmsprop": lambda train, rate: train.RMSPropOptimizer(rate),
+    "centered_rmsprop": lambda train, rate: train.RMSPropOptimizer(rate, momentum=0.9,
+                                                                   centered=True),
     "adagrad": lambda train, rate: train.AdagradOptimizer(rate),
     "adadelta": lambda train, rate: train.AdadeltaOptimizer(rate),
     "ftrl": lambda train, rate: train.FtrlOptimizer(rate),
+    "proximal_gradient_descent": lambda train, rate: train.ProximalGradientDescentOptimizer(
+        rate, l1_regularization_strength=1e-3, l2_regularization_strength=1e-2),
+    "proximal_adagrad": lambda train, rate: train.ProximalAdagradOptimizer(
+        rate, l1_regularization_strength=1e-3, l2_regularization_strength=1e-2),
 }
 
-CLASSES = 1000
 CHUNK = 1 << 22  # elements compared at a time: float64 copies of whole tensors take gigabytes
 MOVING_VARIANCE = "moving_variance"
 
@@ -92,6 +105,15 @@ def tensorflow():
     return tf, tf1, slim
 
 
+def module_of(net):
+    """Where a network is: TF-Slim's, or ours of those that TF-Slim's package leaves out."""
+    name = NETWORKS[net].module
+    if name != "small_nets":
+        return importlib.import_module(f"tf_slim.nets.{name}")
+    sys.path.insert(0, os.path.join(os.path.dirname(HERE), "oracle"))
+    return importlib.import_module(name)
+
+
 class Model(NamedTuple):
     """The tensors of a network in the current graph."""
     images: Any
@@ -99,10 +121,11 @@ class Model(NamedTuple):
     end_points: dict
 
 
-def build(net, shape, training, dtype="float32", classes=CLASSES):
+def build(net, shape, training, dtype="float32", classes=None):
     """Builds a network under its own arg_scope for images of this shape, in the current graph."""
+    classes = classes or NETWORKS[net].classes
     tf, tf1, slim = tensorflow()
-    module = importlib.import_module(f"tf_slim.nets.{NETWORKS[net].module}")
+    module = module_of(net)
     network, arg_scope = getattr(module, net), getattr(module, NETWORKS[net].arg_scope)
     takes = [*inspect.signature(network).parameters, *inspect.signature(arg_scope).parameters]
     dropout = {"dropout_keep_prob": 1.0} if "dropout_keep_prob" in takes else {}
@@ -124,7 +147,8 @@ def losses_of(model, labels):
     """Adds the losses of a model to the current graph."""
     tf, tf1, _ = tensorflow()
     loss = tf1.losses.sparse_softmax_cross_entropy(tf.constant(labels), model.logits)
-    regularization = tf1.losses.get_regularization_loss()
+    # Of a network without regularizers it is a float32 zero, whatever the precision.
+    regularization = tf.cast(tf1.losses.get_regularization_loss(), loss.dtype)
     return Losses(loss, regularization, loss + regularization)
 
 
@@ -201,11 +225,16 @@ def initial_value(name, shape, seed):
     return np.float32(centre) + np.float32(0.1) * noise
 
 
-def checkpoint(net, out, seed=1, classes=CLASSES, **layout):
+def image_shape(net, batch=1):
+    facts = NETWORKS[net]
+    return batch, facts.size, facts.size, facts.channels
+
+
+def checkpoint(net, out, seed=1, classes=None, **layout):
     """Writes random variables of a network; layout is that of save."""
     tf, _, slim = tensorflow()
     with tf.Graph().as_default():
-        build(net, (1, NETWORKS[net].size, NETWORKS[net].size, 3), False, classes=classes)
+        build(net, image_shape(net), False, classes=classes)
         shapes = {v.op.name: v.shape.as_list() for v in slim.get_model_variables()}
     values = {name: initial_value(name, shape, seed) for name, shape in shapes.items()}
     save({**values, "global_step": np.int64(0)}, out, **layout)
@@ -220,7 +249,7 @@ def values_of(variables, session, dtype):
 
 
 def answers(net, checkpoint, images, out, labels=None, train=False, dtype="float32",
-            classes=CLASSES):
+            classes=None):
     """Writes what one run of a network computes."""
     tf, tf1, slim = tensorflow()
     x = np.load(images)
@@ -245,7 +274,7 @@ def answers(net, checkpoint, images, out, labels=None, train=False, dtype="float
 
 
 def steps(net, checkpoint, images, labels, out, steps=3, optimizer="sgd", learning_rate=0.01,
-          dtype="float32", classes=CLASSES):
+          dtype="float32", classes=None):
     """Writes what some training steps on one batch make of a network's variables."""
     tf, tf1, slim = tensorflow()
     x = np.load(images)
@@ -351,8 +380,9 @@ def parser():
         option[command]("--labels", required=command == "steps")
         option[command]("--dtype", choices=("float32", "float64"), default="float32")
         option[command]("--plain", action="store_true", help="without oneDNN")
-    for command in ("inputs", "checkpoint", "answers", "steps"):
-        option[command]("--classes", type=int, default=CLASSES)
+    option["inputs"]("--classes", type=int, default=CLASSES)
+    for command in ("checkpoint", "answers", "steps"):
+        option[command]("--classes", type=int, help="the network's own if not given")
     option["answers"]("--train", action="store_true")
     option["steps"]("--steps", type=int, default=3)
     option["steps"]("--optimizer", choices=OPTIMIZERS, default="sgd")

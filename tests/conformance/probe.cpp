@@ -27,16 +27,18 @@ const network_entry& network_of(const request& q) {
   throw slim::error("unknown network " + q.net + ": `probe list` names those there are");
 }
 
-void read_images(request& q, int size) {
+void read_images(request& q, int size, int channels) {
   npy_array<float> images = read_npy<float>(q.images_file, "<f4");
   const auto side = static_cast<std::size_t>(size);
   q.image_dims = images.shape;
   std::string dims;
   for (std::size_t d : q.image_dims) dims += (dims.empty() ? "" : ",") + std::to_string(d);
   if (q.image_dims.size() != 4 || q.image_dims[0] < 1 || q.image_dims[0] > 4 ||
-      q.image_dims[1] != side || q.image_dims[2] != side || q.image_dims[3] != 3)
+      q.image_dims[1] != side || q.image_dims[2] != side ||
+      q.image_dims[3] != static_cast<std::size_t>(channels))
     throw slim::error(q.images_file + ": has shape [" + dims + "], " + q.net + " takes [n," +
-                      std::to_string(size) + "," + std::to_string(size) + ",3], n from 1 to 4");
+                      std::to_string(size) + "," + std::to_string(size) + "," +
+                      std::to_string(channels) + "], n from 1 to 4");
   q.images = std::move(images.values);
   const auto bad =
       std::find_if_not(q.images.begin(), q.images.end(), [](float x) { return std::isfinite(x); });
@@ -63,7 +65,7 @@ void check_device(const request& q) {
 void run(request& q, void (*network_entry::*command)(const request&)) {
   const network_entry& net = network_of(q);
   check_device(q);
-  read_images(q, net.image_size);
+  read_images(q, net.image_size, net.channels);
   read_labels(q);
   (net.*command)(q);
 }
@@ -95,7 +97,9 @@ int probe(int argc, char** argv) {
   steps.add_option("--steps", q.steps)->required()->check(CLI::Range(1, 1000000));
   steps.add_option("--optimizer", q.optimizer)
       ->required()
-      ->check(CLI::IsMember({"sgd", "momentum", "adam", "rmsprop", "adagrad", "adadelta", "ftrl"}));
+      ->check(CLI::IsMember({"sgd", "momentum", "nesterov", "adam", "rmsprop", "centered_rmsprop",
+                             "adagrad", "adadelta", "ftrl", "proximal_gradient_descent",
+                             "proximal_adagrad"}));
   steps.add_option("--learning-rate", q.learning_rate)->required();
   try {
     app.parse(argc, argv);

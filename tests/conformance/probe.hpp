@@ -21,7 +21,7 @@ struct request {
 /// A network the probe knows; each is compiled in a unit of its own (probe_net.cpp).
 struct network_entry {
   const char* name;
-  int image_size;
+  int image_size, channels;
   void (*answers)(const request&);
   void (*steps)(const request&);
 };

@@ -2,6 +2,8 @@
 //   NET         its name, in slim::nets and in TF-Slim
 //   ARG_SCOPE   its arg_scope
 //   IMAGE_SIZE  its default
+//   CHANNELS    of its images, if not 3
+//   CLASSES     if not 1000
 //   BATCH_NORM  1 if batch statistics tell its training from its inference
 #include <numeric>
 
@@ -9,6 +11,13 @@
 #include <slim/slim.hpp>
 
 #include "probe.hpp"
+
+#ifndef CHANNELS
+#define CHANNELS 3
+#endif
+#ifndef CLASSES
+#define CLASSES 1000
+#endif
 
 namespace slim_probe {
 namespace {
@@ -20,12 +29,12 @@ constexpr int batch = 4, size = IMAGE_SIZE;
 /// The network in TF-Slim's own arg_scope, without dropout; logits [n, classes] whatever its own.
 template <bool Training>
 using network_type = sequence<
-    nets::ARG_SCOPE<nets::NET<num_classes{1000}, dropout_keep_prob{1.0}, is_training{Training}>>,
+    nets::ARG_SCOPE<nets::NET<num_classes{CLASSES}, dropout_keep_prob{1.0}, is_training{Training}>>,
     flatten<>>;
 
 /// The network and what it is trained on.
 template <bool Training, class T, class Backend, class... More>
-using trainer = model<network_type<Training>, input<batch, size, size, 3>, labels<batch>,
+using trainer = model<network_type<Training>, input<batch, size, size, CHANNELS>, labels<batch>,
                       sparse_softmax_cross_entropy<>, scalar<T>, Backend, More...>;
 
 template <class Model, class T>
@@ -97,10 +106,22 @@ void update(Model& m, const request& q) {
   const double rate = q.learning_rate;
   if (q.optimizer == "sgd") return m.update(gradient_descent{.learning_rate = rate});
   if (q.optimizer == "momentum") return m.update(momentum{.learning_rate = rate});
+  if (q.optimizer == "nesterov")
+    return m.update(momentum{.learning_rate = rate, .use_nesterov = true});
   if (q.optimizer == "adam") return m.update(adam{.learning_rate = rate});
   if (q.optimizer == "rmsprop") return m.update(rmsprop{.learning_rate = rate});
+  if (q.optimizer == "centered_rmsprop")
+    return m.update(rmsprop{.learning_rate = rate, .momentum = 0.9, .centered = true});
   if (q.optimizer == "adagrad") return m.update(adagrad{.learning_rate = rate});
   if (q.optimizer == "adadelta") return m.update(adadelta{.learning_rate = rate});
+  if (q.optimizer == "proximal_gradient_descent")
+    return m.update(proximal_gradient_descent{.learning_rate = rate,
+                                              .l1_regularization_strength = 1e-3,
+                                              .l2_regularization_strength = 1e-2});
+  if (q.optimizer == "proximal_adagrad")
+    return m.update(proximal_adagrad{.learning_rate = rate,
+                                     .l1_regularization_strength = 1e-3,
+                                     .l2_regularization_strength = 1e-2});
   m.update(ftrl{.learning_rate = rate});
 }
 
@@ -140,6 +161,6 @@ void steps(const request& q) { q.precision == "double" ? steps_in<double>(q) : s
 #define STRING(x) STRING_OF(x)
 #define STRING_OF(x) #x
 extern const network_entry NET;
-const network_entry NET{STRING(NET), IMAGE_SIZE, &answers, &steps};
+const network_entry NET{STRING(NET), IMAGE_SIZE, CHANNELS, &answers, &steps};
 
 }  // namespace slim_probe

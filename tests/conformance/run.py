@@ -31,6 +31,16 @@ IN_FULL = "alexnet_v2"  # the smallest: every optimizer, bad input and round tri
 
 # ---- the environment ----------------------------------------------------------------------------
 
+def load_oracle():
+    """Imports what only the environment has."""
+    global np, oracle
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, HERE)
+    import numpy as np
+    import oracle
+    oracle.choose_kernels(plain=False)
+
+
 def skip(why):
     print(f"skipped: {why}")
     sys.exit(SKIPPED)
@@ -79,6 +89,7 @@ class Case(NamedTuple):
     v1: bool = False
     labels: bool = True
     seed: int = 1  # of the images
+    exact: float = 1e-7  # how close double must be
 
 
 class Variant(NamedTuple):
@@ -192,9 +203,10 @@ class Inputs:
 
     def images(self, batch, seed=1):
         name = f"{self.net}_{batch}_{seed}.npy"
-        size = oracle.NETWORKS[self.net].size
+        net = oracle.NETWORKS[self.net]
         return self._once(name, lambda: oracle.inputs(
-            self.suite.path(name), self.suite.path("labels_" + name), batch, size, seed=seed))
+            self.suite.path(name), self.suite.path("labels_" + name), batch, net.size,
+            net.channels, net.classes, seed))
 
     def labels(self, batch, seed=1):
         return os.path.join(self.suite.folder,
@@ -262,7 +274,7 @@ def compare_variant(suite, inputs, case, variant, last):
         suite.check(False, title, done.stderr.strip())
         return True
     exact = variant.dtype == "float64"
-    comparison = oracle.compare(suite.path("want"), suite.path("got"), 1e-7 if exact else 1e-4,
+    comparison = oracle.compare(suite.path("want"), suite.path("got"), case.exact if exact else 1e-4,
                                 [] if exact else map(suite.path, spread_of(inputs.net)),
                                 ignore=oracle.MOVING_VARIANCE if exact else None)
     suite.remove("got")
@@ -422,9 +434,8 @@ def check_round_trips(suite, inputs):
 def saver_restores(inputs, prefix):
     """Whether a Saver restores a network's variables from here as from its own checkpoint."""
     tf, tf1, slim = oracle.tensorflow()
-    size = oracle.NETWORKS[inputs.net].size
     with tf.Graph().as_default(), tf1.Session() as session:
-        oracle.build(inputs.net, (1, size, size, 3), False)
+        oracle.build(inputs.net, oracle.image_shape(inputs.net), False)
         variables = slim.get_model_variables()
         restored = []
         for checkpoint in (inputs.checkpoint(), prefix):
@@ -468,12 +479,7 @@ def main():
     options = parser.parse_args()
     enter_environment(options.environment)
 
-    global np, oracle  # only the environment has these
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, HERE)
-    import numpy as np
-    import oracle
-    oracle.choose_kernels(plain=False)
+    load_oracle()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         suite = Suite(options.probe, folder)
         for net in networks(suite, options.only, options.quick):

@@ -1,7 +1,7 @@
 // Three updates of a variable by given gradients, as slots.py has TensorFlow do them: from the
 // start or from a checkpoint, to a folder of checkpoints.
 //
-//   slots_run momentum|adam|rmsprop FOLDER [CHECKPOINT]
+//   slots_run OPTIMIZER FOLDER [CHECKPOINT]
 
 #include <iostream>
 
@@ -50,6 +50,12 @@ int main(int argc, char** argv) {
     if (name == "momentum") run(momentum{0.1, 0.9}, folder, checkpoint);
     if (name == "adam") run(adam{0.01}, folder, checkpoint);
     if (name == "rmsprop") run(rmsprop{.learning_rate = 0.01, .momentum = 0.5}, folder, checkpoint);
+    if (name == "centered_rmsprop")
+      run(rmsprop{.learning_rate = 0.01, .momentum = 0.5, .centered = true}, folder, checkpoint);
+    if (name == "adagrad") run(adagrad{.learning_rate = 0.1}, folder, checkpoint);
+    if (name == "adadelta") run(adadelta{.learning_rate = 0.1}, folder, checkpoint);
+    if (name == "ftrl") run(ftrl{.learning_rate = 0.1}, folder, checkpoint);
+    if (name == "proximal_adagrad") run(proximal_adagrad{.learning_rate = 0.1}, folder, checkpoint);
   } catch (const std::exception& e) {
     std::cerr << e.what() << "\n";
     return 1;

@@ -23,14 +23,16 @@ def continue_ours(program, optimizer, folder, checkpoint=""):
     subprocess.run([program, optimizer, folder, *([checkpoint] if checkpoint else [])], check=True)
 
 
-def continue_theirs(tf1, optimizer, folder, checkpoint=""):
-    """Three updates by TensorFlow, from the start or from a checkpoint."""
+def continue_theirs(tf1, optimizer, folder, checkpoint="", **layout):
+    """Three updates by TensorFlow, from the start or from a checkpoint; layout is for Saver."""
     import make_checkpoints
     os.makedirs(folder, exist_ok=True)
-    with tf1.Graph().as_default(), tf1.Session() as session:
-        gradient, train = make_checkpoints.slots_graph(tf1, optimizer)
+    config = tf1.ConfigProto(device_count={"CPU": 2})  # a sharded Saver has a file a device
+    with tf1.Graph().as_default(), tf1.Session(config=config) as session:
+        with tf1.device(lambda op: "/cpu:1" if "weights" in op.name else "/cpu:0"):
+            gradient, train = make_checkpoints.slots_graph(tf1, optimizer)
+            saver = tf1.train.Saver(**layout)
         session.run(tf1.global_variables_initializer())
-        saver = tf1.train.Saver()
         if checkpoint:
             saver.restore(session, checkpoint)
         step = int(session.run("global_step:0"))
@@ -78,14 +80,21 @@ def main():
             continue_ours(given.program, optimizer, ours)
             continue_theirs(tf1, optimizer, theirs)
             compare(values(tf, theirs), values(tf, ours), f"{optimizer}, three updates")
-            begun = {folder: tf.train.latest_checkpoint(folder) for folder in (ours, theirs)}
+            layouts = {"V1": {"write_version": tf1.train.SaverDef.V1}, "sharded": {"sharded": True}}
+            for name, layout in layouts.items():
+                continue_theirs(tf1, optimizer, os.path.join(tmp, name), **layout)
+            begun = {folder: tf.train.latest_checkpoint(folder)
+                     for folder in (ours, theirs, *(os.path.join(tmp, n) for n in layouts))}
             continue_theirs(tf1, optimizer, theirs, begun[theirs])
             want = values(tf, theirs)
             for title, go_on, checkpoint in (
                     ("ours, gone on with by TensorFlow", lambda *a: continue_theirs(tf1, *a), ours),
                     ("ours, gone on with", lambda *a: continue_ours(given.program, *a), ours),
                     ("TensorFlow's, gone on with by us",
-                     lambda *a: continue_ours(given.program, *a), theirs)):
+                     lambda *a: continue_ours(given.program, *a), theirs),
+                    *((f"TensorFlow's {name}, gone on with by us",
+                       lambda *a: continue_ours(given.program, *a), os.path.join(tmp, name))
+                      for name in layouts)):
                 out = os.path.join(tmp, title)
                 go_on(optimizer, out, begun[checkpoint])
                 compare(want, values(tf, out), f"{optimizer}, {title}")
