@@ -30,10 +30,6 @@ inline view_options inception_view(int height, int width) {
   return {.resized = {height, width}, .scale = 2 / 255.0f, .offset = {-1, -1, -1}};
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// The steps of distort_color, and one more.
 struct color_distortion {
   std::array<adjustment, 6> steps{};
