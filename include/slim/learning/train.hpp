@@ -16,6 +16,7 @@
 #include "../checkpoint/saver.hpp"
 #include "../profile.hpp"
 #include "../summaries/event_writer.hpp"
+#include "../summaries/graph_def.hpp"
 #include "progress.hpp"
 #include "stop_signal.hpp"
 #include "train_op.hpp"
@@ -33,7 +34,8 @@ struct train_options {
   double save_interval_secs = 600, save_summaries_secs = 600;
   /// Called before the first step where the log directory holds no checkpoint.
   std::function<void()> init_fn{};
-  /// Writes summaries of the caller's, besides total_loss, learning_rate and global_step/sec.
+  /// Writes summaries of the caller's, besides total_loss, learning_rate, global_step/sec and those
+  /// of the train op: a function, or a summaries::summary_set.
   std::function<void(summaries::event_writer&, std::int64_t step)> summarize{};
   /// True behind a step ends training.
   std::function<bool(std::int64_t step)> should_stop{};
@@ -159,7 +161,10 @@ class training_run {
       options_.init_fn();
     }
     first_ = now();
-    if (log_) log_->add_session_log(summaries::session_status::start, first_);
+    if (log_) {
+      log_->add_graph(summaries::graph_def<std::remove_cvref_t<decltype(op_.model())>>());
+      log_->add_session_log(summaries::session_status::start, first_);
+    }
     if (!latest) save();
     save_due_.restart(), run_time_.restart();
   }
@@ -217,6 +222,7 @@ class training_run {
     if (summarized_ && summaries_due_.since() > 0)
       log_->add_scalar("global_step/sec",
                        static_cast<double>(step - summarized_at_) / summaries_due_.since(), step);
+    if constexpr (requires { op_.summarize(*log_, step); }) op_.summarize(*log_, step);
     if (options_.summarize) options_.summarize(*log_, step);
     log_->flush();
     summarized_ = true, summarized_at_ = step;

@@ -16,6 +16,7 @@
 
 #include "../error.hpp"
 #include "../model.hpp"
+#include "gradient_summaries.hpp"
 #include "gradients.hpp"
 #include "learning_rate_decay.hpp"
 #include "moving_averages.hpp"
@@ -43,6 +44,9 @@ struct train_op_options {
   bool check_numerics = true;
   /// Whether a step counts in the model's global_step.
   bool count_steps = true;
+  /// Gradients go to the event file as summarize_grads/<variable>_gradient, a histogram, and
+  /// summarize_grads/<variable>_gradient_norm.
+  bool summarize_gradients = false;
 };
 
 namespace detail {
@@ -140,6 +144,15 @@ class train_op {
   /// Multiplies gradients by their factors.
   void multiply(runner<T>& r) const {
     for (const auto& [v, factor] : multipliers_) scale_gradient(r, v, factor);
+  }
+
+  /// Writes the summaries that the options ask for to an event_writer; train does so.
+  template <class Log>
+  void summarize(Log& log, std::int64_t step) {
+    if (!options_.summarize_gradients) return;
+    const auto tag = [](const std::string& n) { return "summarize_grads/" + n + "_gradient"; };
+    detail::summarize_gradients(log, model_, variables_, step, tag,
+                                [=](const std::string& n) { return tag(n) + "_norm"; });
   }
 
   Model& model() { return model_; }
