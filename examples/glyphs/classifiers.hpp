@@ -74,6 +74,7 @@ class held_out {
   template <class Model>
   void step(Model& m) {
     const auto [images, labels] = batches_.next()->inputs();
+    pictures_ = images;
     const auto logits = m.forward(images);
     const std::vector<int> found = slim::metrics::argmax(logits, classes);
     accuracy_.update(found, labels);
@@ -92,10 +93,13 @@ class held_out {
     return {{"accuracy", accuracy_.value()}, {"recall_at_2", among_two_.value()}};
   }
   const slim::metrics::confusion_matrix& confusion() const { return confusion_; }
+  /// Those that were classified last, until the next step.
+  std::span<const float> pictures() const { return pictures_; }
 
  private:
   slim::data::record_set records_;
   batches<Kind> batches_;
+  std::span<const float> pictures_{};
   slim::metrics::streaming_accuracy accuracy_;
   slim::metrics::streaming_recall_at_k among_two_{classes, 2};
   slim::metrics::confusion_matrix confusion_{classes};
