@@ -575,7 +575,37 @@ void test_winograd(const convolution_shape& s) {
   test_winograd_backward_filter<W>(s, t);
 }
 
+/// Of the taps that no gradient meets an input in, the share that is not 0 by Winograd.
+template <class W>
+double noise_of_sparse_gradients(const convolution_shape& s) {
+  using namespace slim::cpu;
+  tensors<float> t(s);
+  std::minstd_rand random(1);
+  for (float& x : t.x) x = random() % 8 == 0 ? x : 0;
+  for (float& dy : t.dy) dy = random() % 64 == 0 ? dy : 0;
+  const auto dw = run<float>(t.w.size() + s.k, winograd_backward_filter_workspace<W, float>(s),
+                             [&](float* dw, float* workspace, cpu_device& device) {
+                               winograd_backward_filter<W>(s, t.x.data(), t.dy.data(), dw,
+                                                           dw + t.w.size(), workspace, device);
+                             });
+  const doubles exact = plain_backward_filter(s, t.x, t.dy);
+  int zeros = 0, noise = 0;
+  for (std::size_t i = 0; i < exact.size(); ++i)
+    if (exact[i] == 0) ++zeros, noise += dw[i] != 0;
+  REQUIRE(zeros > 1000);
+  return double(noise) / zeros;
+}
+
 }  // namespace
+
+TEST_CASE("a weight that no gradient meets has none by Winograd either", "[cpu][convolution]") {
+  using namespace slim::cpu;
+  const auto shape = [](int taps) { return make_shape(1, 12, 12, 32, 32, taps, 1, 1, taps / 2); };
+  CHECK(noise_of_sparse_gradients<winograd<2, 3>>(shape(3)) < 1e-3);
+  CHECK(noise_of_sparse_gradients<winograd<4, 3>>(shape(3)) < 1e-3);
+  CHECK(noise_of_sparse_gradients<winograd<6, 3>>(shape(3)) < 1e-3);
+  CHECK(noise_of_sparse_gradients<winograd<4, 5>>(shape(5)) < 1e-3);
+}
 
 TEMPLATE_TEST_CASE("convolution by Winograd's minimal filtering", "[cpu][convolution]", float,
                    double) {

@@ -134,6 +134,7 @@ struct vec {
 
   friend vec max(vec a, vec b) { return Eigen::internal::pmax(a.value, b.value); }
   friend vec min(vec a, vec b) { return Eigen::internal::pmin(a.value, b.value); }
+  friend vec abs(vec a) { return Eigen::internal::pabs(a.value); }
   /// 1 where a is above 0, else 0.
   friend vec positive(vec a) { return select(a > zero(), vec(T(1)), zero()); }
   /// a * b + c, rounded once where the machine can.

@@ -6,6 +6,7 @@
 // [c, tiles] * [tiles, k]. Results are the same bits for any number of threads.
 
 #include <cassert>
+#include <limits>
 
 #include <slim/kernels/cpu/winograd_inputs.hpp>
 #include <slim/kernels/cpu/winograd_tiles.hpp>
@@ -201,8 +202,11 @@ class winograd_filter_gradient {
     }
   }
 
+  // A tap that rounding alone can have made becomes 0, as it is by definition where no gradient
+  // meets an input: Adam and its like would make a whole step of it.
   void transform_sum(int row, int column, const T* sum) const {
     constexpr int taps = W::taps;
+    constexpr T rounding = 8 * std::numeric_limits<T>::epsilon();
     staged_weights<W, T> staged;
     const int rows = std::min(plan_.rows, s_.c - row);
     const int columns = std::min(panel, s_.k - column);
@@ -210,10 +214,18 @@ class winograd_filter_gradient {
     for (int r = 0; r < rows; ++r, sum += panel) {
       const int at = r % staged.rows;
       for (int l = 0; l < panel; l += width<T>) {
+        vec<T> largest = vec<T>::zero();
         transform_square<typename W::filter_gradient, T>(
-            [&](int i, int j) { return vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l); },
+            [&](int i, int j) {
+              const vec<T> x = vec<T>::loadu(sum + (i * size + j) * plan_.sum_plane + l);
+              largest = max(largest, abs(x));
+              return x;
+            },
             [&](int i, const vec<T>(&line)[taps]) {
-              unroll<taps>([&](auto j) { line[j].store(staged.at(at, taps * i + j) + l); });
+              unroll<taps>([&](auto j) {
+                const auto noise = abs(line[j]) < largest * vec<T>(rounding);
+                select(noise, vec<T>::zero(), line[j]).store(staged.at(at, taps * i + j) + l);
+              });
             });
       }
       if (at + 1 == staged.rows || r + 1 == rows) {
