@@ -64,9 +64,12 @@ TEST_CASE("tags are prefix and name, and one that is taken has a number behind i
   summaries::summarize_tensors(all, std::vector{scalar, t});
   summaries::add_scalar_summary(
       all, "f", [] { return 7; }, "p");
+  CHECK(summaries::add_histogram_summary(all, t) == "t_1");  // as in TensorFlow: t is its op
+  CHECK(summaries::add_histogram_summary(all, t, "Total Loss (1)", "/p q") == "p_q/Total_Loss__1_");
   const auto found = written(all);
   CHECK(tags(found) == std::set<std::string>{"p/t", "p/t_1", "p/t/Fraction_of_Zero_Values",
-                                             "picture/image/0", "s_summary", "t_summary", "p/f"});
+                                             "picture/image/0", "s_summary", "t_summary", "p/f",
+                                             "t_1", "p_q/Total_Loss__1_"});
   CHECK(found.at("p/t/Fraction_of_Zero_Values").scalar == 0.5f);
   CHECK(found.at("s_summary").scalar == 2);
   CHECK(found.at("p/f").scalar == 7);

@@ -61,6 +61,12 @@ NETWORKS = {
        for version in (1, 2) for depth in (50, 101, 152, 200)},
 }
 
+
+def like(tensor, value):
+    """A float32 number as a constant of a tensor's type."""
+    return tensorflow()[0].constant(np.float32(value), tensor.dtype)
+
+
 OPTIMIZERS = {
     "sgd": lambda train, rate: train.GradientDescentOptimizer(rate),
     "momentum": lambda train, rate: train.MomentumOptimizer(rate, momentum=0.9),
@@ -73,9 +79,11 @@ OPTIMIZERS = {
     "adadelta": lambda train, rate: train.AdadeltaOptimizer(rate),
     "ftrl": lambda train, rate: train.FtrlOptimizer(rate),
     "proximal_gradient_descent": lambda train, rate: train.ProximalGradientDescentOptimizer(
-        rate, l1_regularization_strength=1e-3, l2_regularization_strength=1e-2),
+        rate, l1_regularization_strength=like(rate, 1e-3),
+        l2_regularization_strength=like(rate, 1e-2)),
     "proximal_adagrad": lambda train, rate: train.ProximalAdagradOptimizer(
-        rate, l1_regularization_strength=1e-3, l2_regularization_strength=1e-2),
+        rate, l1_regularization_strength=like(rate, 1e-3),
+        l2_regularization_strength=like(rate, 1e-2)),
 }
 
 CHUNK = 1 << 22  # elements compared at a time: float64 copies of whole tensors take gigabytes
@@ -283,8 +291,11 @@ def steps(net, checkpoint, images, labels, out, steps=3, optimizer="sgd", learni
         total_loss = losses_of(model, np.load(labels)).total_loss
         variables = slim.get_model_variables()
         slim.get_or_create_global_step()
+        # TensorFlow holds rates in float32; its proximal optimizers refuse those in float64.
+        rate = (tf.constant(np.float32(learning_rate), dtype)
+                if optimizer.startswith("proximal") else learning_rate)
         train_op = slim.learning.create_train_op(
-            total_loss, OPTIMIZERS[optimizer](tf1.train, learning_rate))
+            total_loss, OPTIMIZERS[optimizer](tf1.train, rate))
         session.run(tf1.global_variables_initializer())
         restore(session, variables, checkpoint)
         losses = [session.run(train_op, {model.images: x}) for _ in range(steps)]

@@ -59,7 +59,12 @@ def make_environment(folder):
         return python
     if not (3, 9) <= sys.version_info[:2] <= (3, 11):
         skip("TensorFlow 2.15 needs Python 3.9 to 3.11")
+    made_here = os.path.join(folder, "slim-conformance")
+    if os.path.exists(folder) and not os.path.exists(made_here):
+        skip(f"{folder} has no TensorFlow 2.15 with TF-Slim, and is none of ours to replace")
     shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    open(made_here, "w").close()
     requirements = os.path.join(HERE, "requirements.txt")
     for command in ([sys.executable, "-m", "venv", folder],
                     [python, "-m", "pip", "install", "-q", "-r", requirements]):

@@ -15,8 +15,6 @@ import run
 from run import Case, DOUBLE_FAST, FAST
 
 STEPS = 20
-# TensorFlow's own passes float32 rates, whatever the precision, and refuses them.
-FLOAT_ONLY = ("proximal_gradient_descent", "proximal_adagrad")
 # Rates at which 20 steps learn, and do not enlarge a rounding: a residual network in training is
 # chaotic at those that suit the others, and of Adam's and Adadelta's first steps the rate is the size.
 RATES = {
@@ -38,8 +36,7 @@ def check(suite, net, variants, optimizers):
         rate = RATES[net][optimizer]
         options = ("--steps", str(STEPS), "--optimizer", optimizer, "--learning-rate", str(rate))
         case = Case(f"{STEPS} steps of {optimizer}", "steps", options, 2, exact=1e-6)
-        some = [v for v in variants if v != DOUBLE_FAST or optimizer not in FLOAT_ONLY]
-        run.compare_case(suite, inputs, case, some)
+        run.compare_case(suite, inputs, case, variants)
     inputs.remove()
 
 

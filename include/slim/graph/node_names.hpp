@@ -43,8 +43,16 @@ constexpr std::string_view tensorflow_type(std::string_view op) {
   return op;
 }
 
-/// A name for each node: its scope and its type, <scope>/Conv2D, and <scope>/Conv2D_1 for another
-/// of the kind.
+/// What TensorFlow calls an op within its scope: its type, but for those that have a name of their
+/// own.
+constexpr std::string_view tensorflow_name(std::string_view op) {
+  if (op == "add" || op == "concat") return op;
+  if (op == "depthwise_convolution") return "depthwise";
+  if (op == "convolution_transpose") return "conv2d_transpose";
+  return tensorflow_type(op);
+}
+
+/// A name for each node: <scope>/Conv2D, and <scope>/Conv2D_1 for another of the kind.
 inline std::vector<std::string> node_names(const graph& g) {
   std::vector<std::string> names;
   std::map<std::string, int> taken;
@@ -52,7 +60,7 @@ inline std::vector<std::string> node_names(const graph& g) {
     message scope;
     write_scope_path(g.scopes, n.scope, scope);
     std::string name(scope.view());
-    name += (name.empty() ? "" : "/") + std::string(tensorflow_type(n.op->name));
+    name += (name.empty() ? "" : "/") + std::string(tensorflow_name(n.op->name));
     const int copies = taken[name]++;
     names.push_back(copies == 0 ? name : name + "_" + std::to_string(copies));
   }

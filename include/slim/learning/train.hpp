@@ -161,10 +161,9 @@ class training_run {
       options_.init_fn();
     }
     first_ = now();
-    if (log_) {
+    if (log_ && !latest)  // TensorBoard shows one graph a run
       log_->add_graph(summaries::graph_def<std::remove_cvref_t<decltype(op_.model())>>());
-      log_->add_session_log(summaries::session_status::start, first_);
-    }
+    if (log_) log_->add_session_log(summaries::session_status::start, first_);
     if (!latest) save();
     save_due_.restart(), run_time_.restart();
   }

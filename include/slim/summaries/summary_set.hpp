@@ -3,13 +3,16 @@
 //
 //   summaries::summary_set all;
 //   summaries::add_histogram_summaries(all, get_model_variables(m));
-//   summaries::add_scalar_summary(all, "Learning Rate", [&] { return op.learning_rate(); });
+//   summaries::add_scalar_summary(all, "learning_rate", [&] { return op.learning_rate(); });
 //   learning::train(op, batches, "logdir", {.summarize = all});
 //
 // Tags are TF-Slim's. Tensors are views, by name, of memory that outlives the set: a model's.
 #pragma once
 
 #include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -28,14 +31,18 @@ class summary_set {
  public:
   using write_fn = std::function<void(event_writer&, const std::string& tag, std::int64_t step)>;
 
-  /// Adds what write() writes under a tag; where it is taken, under <tag>_1 and so on. Returns the
-  /// tag.
+  /// Adds what write() writes under a tag, in which by TensorFlow's rules '_' replaces all but
+  /// letters, digits, '-', '/', '.' and '_'; where it is taken, under <tag>_1 and so on. Returns
+  /// the tag.
   std::string add(const std::string& tag, write_fn write) {
-    const int copies = taken_[tag]++;
-    const std::string own = copies == 0 ? tag : tag + "_" + std::to_string(copies);
+    const std::string good = cleaned(tag);
+    const int copies = taken_[good]++;
+    const std::string own = copies == 0 ? good : good + "_" + std::to_string(copies);
     all_.push_back({own, std::move(write)});
     return own;
   }
+  /// From now on the tag counts as taken.
+  void take(const std::string& tag) { taken_.emplace(cleaned(tag), 1); }
   /// Writes all of them, in the order in which they were added. Throws as event_writer does.
   void operator()(event_writer& log, std::int64_t step) const {
     for (const auto& [tag, write] : all_) write(log, tag, step);
@@ -47,6 +54,12 @@ class summary_set {
   }
 
  private:
+  static std::string cleaned(std::string tag) {
+    for (char& c : tag)
+      if (!std::isalnum(static_cast<unsigned char>(c)) && !std::strchr("-/._", c)) c = '_';
+    return tag.substr(std::min(tag.find_first_not_of('/'), tag.size()));
+  }
+
   struct entry {
     std::string tag;
     write_fn write;
@@ -91,8 +104,11 @@ using finder_of = decltype(finder(std::declval<const Tensor&>()));
 template <class Tensor>
 using element_of = std::remove_cvref_t<decltype(*std::declval<finder_of<Tensor>>()().begin())>;
 
+/// A tensor's own name is taken in TensorFlow, by the op that makes it.
 template <class Tensor>
-std::string tag_of(const Tensor& tensor, const std::string& name, const std::string& prefix) {
+std::string tag_of(summary_set& all, const Tensor& tensor, const std::string& name,
+                   const std::string& prefix) {
+  all.take(tensor.name);
   return (prefix.empty() ? "" : prefix + "/") + (name.empty() ? tensor.name : name);
 }
 
@@ -129,7 +145,8 @@ inline void check_rank(const std::string& summary, const shape& dims, int rank) 
 
 // ---- TF-Slim's summaries ------------------------------------------------------------------------
 // A tensor is a named_tensor, such as get_variables gives, or a named_source. Tags are
-// [prefix/]name, or [prefix/]<the tensor's name> without one; each function returns its tag.
+// [prefix/]name, or [prefix/]<the tensor's name> without one, and as in TensorFlow <the tensor's
+// name>_1 where that is all; each function returns its tag.
 // print_summary prints what is written on standard error, too.
 
 /// A number: of a function's.
@@ -148,7 +165,7 @@ inline std::string add_scalar_summary(summary_set& all, const std::string& name,
 template <class Tensor>
 std::string add_scalar_summary(summary_set& all, const Tensor& tensor, const std::string& name = "",
                                const std::string& prefix = "", bool print_summary = false) {
-  const std::string tag = detail::tag_of(tensor, name, prefix);
+  const std::string tag = detail::tag_of(all, tensor, name, prefix);
   return add_scalar_summary(
       all, tag,
       [find = detail::finder(tensor), tag] {
@@ -163,7 +180,7 @@ template <class Tensor>
 std::string add_histogram_summary(summary_set& all, const Tensor& tensor,
                                   const std::string& name = "", const std::string& prefix = "") {
   return all.add(
-      detail::tag_of(tensor, name, prefix),
+      detail::tag_of(all, tensor, name, prefix),
       [find = detail::finder(tensor)](event_writer& log, const std::string& tag,
                                       std::int64_t step) { log.add_histogram(tag, find(), step); });
 }
@@ -172,7 +189,7 @@ std::string add_histogram_summary(summary_set& all, const Tensor& tensor,
 template <class Tensor>
 std::string add_image_summary(summary_set& all, const Tensor& tensor, const std::string& name = "",
                               const std::string& prefix = "", bool print_summary = false) {
-  return all.add(detail::tag_of(tensor, name, prefix),
+  return all.add(detail::tag_of(all, tensor, name, prefix),
                  [find = detail::finder(tensor), print_summary](
                      event_writer& log, const std::string& tag, std::int64_t step) {
                    const auto values = find();
@@ -191,9 +208,9 @@ std::string add_zero_fraction_summary(summary_set& all, const Tensor& tensor,
                                       const std::string& name = "", const std::string& prefix = "",
                                       bool print_summary = false) {
   using T = detail::element_of<Tensor>;
-  return add_scalar_summary(all, detail::tag_of(tensor, name, prefix) + "/Fraction_of_Zero_Values",
-                            detail::fraction(tensor, [](T x) { return x == 0; }), "",
-                            print_summary);
+  return add_scalar_summary(
+      all, detail::tag_of(all, tensor, name, prefix) + "/Fraction_of_Zero_Values",
+      detail::fraction(tensor, [](T x) { return x == 0; }), "", print_summary);
 }
 
 template <class Tensor>
