@@ -1,8 +1,8 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
-# --full adds what takes longer than continuous integration allows: clang's unit and large tests, the
-# sanitizers over all of them, every header alone with g++, long tests, packages as their users
-# see them, every benchmark, and all networks beside the real TF-Slim.
+# --full adds what takes longer than continuous integration allows: clang's unit tests, large ones and
+# examples, the sanitizers over all tests, every header alone with g++, long tests, packages as their
+# users see them, every benchmark, and all networks and optimizers beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -87,8 +87,9 @@ conformance=conformance-quick
 if $full; then conformance=conformance; fi
 run_tests build/release "--suite $conformance"
 if [ -n "$clang" ]; then
-  # The sanitized build below is clang's, too: without --full the unit tests run there alone.
-  clang_suites="--suite examples --suite compile --suite headers --suite fuzz"
+  # The sanitized build below is clang's, too: without --full the unit tests run there alone, and
+  # examples and the README's snippets with g++ alone.
+  clang_suites="--suite compile --suite headers --suite fuzz"
   if $full; then clang_suites=""; fi
   suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled
 else
