@@ -42,11 +42,17 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
   ninja -C "$1" -t targets all | sed -nE 's/^(bench\/[a-z0-9_]+): cpp_LINKER$/\1/p'
 }
 
-build_all() {  # folder: benchmarks and all, without warnings
-  local targets=""
-  if $full; then targets=$(benchmarks "$1"); fi
+# What is built by default but for the probe of all networks, and those that it alone has.
+all_but_the_probe() {  # folder
+  ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
+    grep -vE '/(probe|libprobe_(overfeat|vgg_16|vgg_19)\.a)$|-prereq$'
+}
+
+build_all() {  # folder: all, with benchmarks in full, without warnings
+  local targets
+  if $full; then targets="all $(benchmarks "$1")"; else targets=$(all_but_the_probe "$1"); fi
   # shellcheck disable=SC2086
-  ninja -C "$1" -j 2 all $targets >"$1.log" 2>&1
+  ninja -C "$1" -j 2 $targets >"$1.log" 2>&1
   local built=$?
   count "building $1 without warnings" $built
   if [ $built != 0 ]; then grep -E "error|warning|FAILED" "$1.log" | head -n 20; fi

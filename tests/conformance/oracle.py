@@ -17,8 +17,10 @@
       trains on one batch: every model variable after the last step, and losses [N], the total loss
       before each step
   oracle.py compare WANT GOT [--rtol R] [--spread PREFIX...] [--only PREFIX] [--ignore SUFFIX]
+                             [--start PREFIX]
       the distance |want - got| / |want| (2-norms) of every tensor; exit status 1 where it is above
-      R and above three times that between WANT and a PREFIX, or where one file lacks a tensor
+      R and above three times that between WANT and a PREFIX, or where one file lacks a tensor;
+      with --start, which both began with, the same of what was added to each tensor
 
 Answers are V2 checkpoints. Dropout keeps everything, so that training is deterministic. --plain
 runs without oneDNN: how far that moves a float32 answer is TensorFlow's own spread. TensorFlow's
@@ -338,9 +340,13 @@ def distance(want, got):
     return float(value) if np.isfinite(value) else np.inf
 
 
-def compare(want, got, rtol=1e-4, spread=(), only="", ignore=None):
-    """Compares two checkpoints, whose tensors must be the same ones."""
+def compare(want, got, rtol=1e-4, spread=(), only="", ignore=None, start=None):
+    """Compares two checkpoints, whose tensors must be the same ones.
+
+    With the checkpoint that both began with, also what each has added to its tensors.
+    """
     want, got, spread = load(want), load(got), [load(prefix) for prefix in spread]
+    start = load(start) if start else None
     want_shapes, got_shapes = (
         {name: shape for name, shape in reader.get_variable_to_shape_map().items()
          if name.startswith(only) and not (ignore and name.endswith(ignore))}
@@ -358,6 +364,10 @@ def compare(want, got, rtol=1e-4, spread=(), only="", ignore=None):
                 moved = distance(tensor, other.get_tensor(name))
                 allowed = max(allowed, 3 * moved if np.isfinite(moved) else 0)
         distances.append(Distance(name, distance(tensor, got.get_tensor(name)), allowed))
+        if start and start.has_tensor(name):
+            first = start.get_tensor(name)
+            moved = distance(tensor - first, got.get_tensor(name) - first)
+            distances.append(Distance(f"what was added to {name}", moved, allowed))
     faults += [f"differs   {d.name} {d.value:.2e} of {d.allowed:.2e}"
                for d in distances if not d.fits()]
     return Comparison(distances, faults)
@@ -405,6 +415,7 @@ def parser():
     option["compare"]("--spread", metavar="PREFIX", nargs="*", default=[])
     option["compare"]("--only", default="", metavar="PREFIX")
     option["compare"]("--ignore", metavar="SUFFIX")
+    option["compare"]("--start", metavar="PREFIX")
     return top
 
 
