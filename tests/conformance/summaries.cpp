@@ -58,7 +58,7 @@ void run(const std::string& logdir) {
   const auto pool = summaries::end_point(m, "pool2");
   summaries::add_image_summary(
       all, summaries::named_source<const float>{
-               "picture", [pool] {
+               "grid", [pool] {
                  return tensor_view<const float>{pool.find().data, shape{batch, 7, 7 * 16, 4}};
                }});
   learning::train(op, batches, logdir, {.number_of_steps = 3, .summarize = all});

@@ -124,7 +124,7 @@ def check_values(folder, found):
     check("an activation", active.num == BATCH * 28 * 28 * 32 and 0 < idle < 1, idle)
     with tf.Graph().as_default(), tf1.Session() as session:
         pixels = session.run(
-            tf.io.decode_png(found["picture/image/0"].image.encoded_image_string))
+            tf.io.decode_png(found["grid_1/image/0"].image.encoded_image_string))
     check("an image", pixels.shape == (7, 7 * 16, 4) and pixels.any(), pixels.shape)
 
 
