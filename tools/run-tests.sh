@@ -44,6 +44,7 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
 
 # What is built by default but for the probe of all networks, and those that it alone has.
 all_but_the_probe() {  # folder
+  ninja -C "$1" build.ninja >/dev/null 2>&1  # to know today's targets
   ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
     grep -vE '/(probe|libprobe_(overfeat|vgg_16|vgg_19)\.a)$|-prereq$'
 }
