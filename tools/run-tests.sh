@@ -46,7 +46,7 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
 all_but_the_probe() {  # folder
   ninja -C "$1" build.ninja >/dev/null 2>&1  # to know today's targets
   ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
-    grep -vE '/(probe|libprobe_(overfeat|vgg_16|vgg_19)\.a)$|-prereq$'
+    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$'
 }
 
 build_all() {  # folder: all, with benchmarks in full, without warnings
@@ -84,11 +84,19 @@ run_tests() {  # folder, meson test arguments
 }
 
 mkdir -p build
+# GPU kernels are compiled with g++'s build wherever nvcc is; their tests run where a GPU is.
+gpu=-Dcuda=disabled
+if command -v nvcc >/dev/null; then
+  gpu="-Dcuda=enabled -Dcudnn_frontend=$(sh tools/cudnn-frontend.sh build/cudnn-frontend)"
+else
+  skip "GPU kernels: no nvcc"
+fi
 clang=$(command -v clang++-19 || command -v clang++ || true)
 # Without --full every header alone is clang's matter: it takes half of g++'s time.
 left_out="--no-suite conformance --no-suite conformance-quick"
 if ! $full; then left_out="$left_out --no-suite long --no-suite headers --no-suite packaging"; fi
-suite release "$left_out" CXX=g++ --
+# shellcheck disable=SC2086
+suite release "$left_out" CXX=g++ -- $gpu
 build_all build/release
 conformance=conformance-quick
 if $full; then conformance=conformance; fi
@@ -98,7 +106,7 @@ if [ -n "$clang" ]; then
   # examples and the README's snippets with g++ alone.
   clang_suites="--suite compile --suite headers --suite fuzz"
   if $full; then clang_suites=""; fi
-  suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled
+  suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled -Dcuda=disabled
 else
   skip "tests with clang: no clang++"
 fi
@@ -106,7 +114,7 @@ sanitized="--suite sanitized"
 if $full; then sanitized="--suite unit --suite large"; fi
 # clang compiles the sanitized tests three times as fast as g++.
 suite sanitized "$sanitized" CXX="${clang:-g++}" -- -Db_sanitize=address,undefined -Db_lundef=false \
-  -Doptimization=0 -Db_ndebug=false -Dbenchmarks=disabled -Dconformance=disabled
+  -Doptimization=0 -Db_ndebug=false -Dbenchmarks=disabled -Dconformance=disabled -Dcuda=disabled
 python3 bench/compile_time.py --check --repetitions 1 --compiler g++
 count "compile-time budgets" $?
 if command -v nvcc >/dev/null; then

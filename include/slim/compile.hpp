@@ -7,6 +7,7 @@
 #include "graph/differentiate.hpp"
 #include "graph/fold.hpp"
 #include "graph/fuse.hpp"
+#include "graph/narrow.hpp"
 #include "graph/program.hpp"
 #include "graph/prune.hpp"
 #include "network.hpp"
@@ -31,9 +32,22 @@ inline constexpr added_ops added_ops_of{
 /// again on the backward nodes.
 enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
+/// What a backend asks of the passes.
+struct backend_traits {
+  bool narrow = false;             ///< activations are bfloat16
+  bool prepares_training = false;  ///< weights are brought into a kernel's form in training, too
+};
+template <class Backend>
+constexpr backend_traits traits_of() {
+  if constexpr (requires { Backend::traits; })
+    return Backend::traits;
+  else
+    return {};
+}
+
 /// Runs one pass on a graph that holds what the pass before it left.
-constexpr void run_pass(graph_builder& b, pass which, bool training,
-                        const added_ops& ops) {
+constexpr void run_pass(graph_builder& b, pass which, bool training, const added_ops& ops,
+                        const backend_traits& traits = {}) {
   b.training = training;
   if (b.failed()) return;
   switch (which) {
@@ -49,7 +63,9 @@ constexpr void run_pass(graph_builder& b, pass which, bool training,
     case pass::fuse_backward:
       fuse(b);
       return drop_unused(b.g, training);
-    case pass::choose: return choose_kernels(b, ops.preparing, !training);
+    case pass::choose:
+      if (traits.narrow) narrow(b.g);
+      return choose_kernels(b, ops.preparing, !training || traits.prepares_training);
   }
 }
 
@@ -74,7 +90,7 @@ struct after_pass {
     graph g = storage.view(Before::view());
     copy_living(Before::view(), g);
     builder<Target> b(g);
-    run_pass(b, Which, Training, added_ops_of<Target>);
+    run_pass(b, Which, Training, added_ops_of<Target>, traits_of<typename Target::backend>());
     storage.keep(g);
     return storage;
   }

@@ -29,6 +29,13 @@ struct tensor_view {
   T& operator[](long i) const { return data[i]; }
 };
 
+/// Elements in the memory of the accelerator that runs a model, as an input of it.
+template <class T>
+struct device_view {
+  const T* data = nullptr;
+  shape dims{};
+};
+
 namespace detail {
 
 /// Whether a container of Eigen's, or one like it, keeps its elements in another order than a row-
@@ -75,7 +82,18 @@ class input_data {
         type_(element::int32),
         dims_(view.dims) {}
 
+  template <class U>
+    requires(std::is_same_v<U, T> || std::is_same_v<U, int>)
+  input_data(const device_view<U>& view)
+      : data_(view.data),
+        count_(static_cast<std::size_t>(view.dims.count())),
+        type_(std::is_same_v<U, int> ? element::int32 : element::scalar),
+        dims_(view.dims),
+        on_device_(true) {}
+
   const void* data() const { return data_; }
+  /// Whether that is an accelerator's memory.
+  bool on_device() const { return on_device_; }
   long count() const { return static_cast<long>(count_); }
   element type() const { return type_; }
   /// Whether these are examples of an input of this shape, as far as their own shape is known.
@@ -89,6 +107,7 @@ class input_data {
   std::size_t count_;
   element type_ = element::scalar;
   shape dims_{};  // of rank 0 if it is not known
+  bool on_device_ = false;
 };
 
 /// The same by name.
@@ -107,12 +126,15 @@ class bound_inputs {
   explicit bound_inputs(int inputs) : data_(static_cast<std::size_t>(inputs)) {}
 
   /// Takes the inputs of a pass; returns the number of examples. Throws input_error.
-  int bind(const program& p, std::initializer_list<input_data<T>> inputs) {
+  int bind(const program& p, std::initializer_list<input_data<T>> inputs,
+           bool accelerated = false) {
     if (static_cast<int>(inputs.size()) > p.inputs.size())
       throw input_error("the model has " + std::to_string(p.inputs.size()) + " inputs, " +
                         std::to_string(inputs.size()) + " were given");
     int i = 0, n = 0;
     for (const input_data<T>& data : inputs) {
+      if (data.on_device() && !accelerated)
+        throw input_error(named(p, i) + " is in a device's memory: the model runs on the CPU");
       n = examples(p, i, data, n);
       data_[static_cast<std::size_t>(i++)] = data.data();
     }
@@ -130,7 +152,7 @@ class bound_inputs {
 
   static int examples(const program& p, int i, const input_data<T>& data, int n) {
     const tensor_row& row = p.tensors[p.inputs[i].value];
-    if (data.type() != row.type)
+    if (data.type() != (row.type == element::bfloat16 ? element::scalar : row.type))
       throw input_error(named(p, i) + " must hold " +
                         (row.type == element::int32 ? "ints" : "numbers of the model's type"));
     if (!data.fits(row.dims)) {
@@ -149,7 +171,7 @@ class bound_inputs {
     if (i > 0 && given != n)
       throw input_error(named(p, i) + " has " + std::to_string(given) + " examples, " +
                         std::string(p.inputs[0].name) + " has " + std::to_string(n));
-    if (row.type == element::int32) check_range(p, i, data);
+    if (row.type == element::int32 && !data.on_device()) check_range(p, i, data);
     return static_cast<int>(given);
   }
 

@@ -52,6 +52,21 @@ struct settings<backend::eigen, Rest...> : settings<Rest...> {
 };
 template <class First, class... Rest>
 struct settings<First, Rest...> : settings<Rest...> {};
+/// A part that names the backend it stands for, such as gpu<...>.
+template <class First, class... Rest>
+  requires requires { typename First::as_backend; }
+struct settings<First, Rest...> : settings<Rest...> {
+  using backend = typename First::as_backend;
+};
+
+/// What runs a backend's kernels besides the CPU, or null.
+template <class Backend>
+std::unique_ptr<accelerator> accelerator_for(long bytes) {
+  if constexpr (requires { Backend::make_accelerator(bytes); })
+    return Backend::make_accelerator(bytes);
+  else
+    return nullptr;
+}
 
 /// Another type than float or double is refused by the model; until then it stands for float.
 template <class T>
@@ -134,6 +149,37 @@ class model
   /// UPDATE_OPS. `update` does that, too; a second call without another backward does nothing.
   void run_update_ops() { runner_.run_update_ops(); }
 
+  /// Starts a forward pass without waiting for it: `output`, or forward's own views, wait. On the
+  /// CPU it is done at once.
+  template <class... Input>
+  void launch(const Input&... inputs) {
+    runner_.launch({input_data<T>(inputs)...});
+  }
+  /// Starts a step of training: backward, update ops and the optimizer's update, on an accelerator
+  /// as one recorded piece of work. Throws as backward does. `wait`, then total_loss and its kind
+  /// are those of the step.
+  template <class Optimizer, class... Input>
+  void launch_step(const Optimizer& optimizer, const Input&... inputs) {
+    static_assert(trains, "launch_step: the model has no loss among its parts");
+    if constexpr (is_accelerated<Optimizer>) {
+      runner_.launch_step({input_data<T>(inputs)...}, [&] { optimizer.update(runner_); });
+      ++global_step_;
+    } else {
+      backward(inputs...);
+      update(optimizer);
+    }
+  }
+  /// Waits for what was launched.
+  void wait() { runner_.wait(); }
+
+  /// Takes the choices of kernels that a file keeps, as long as nothing has run, and adds those
+  /// still to be made. With the same choices an accelerator's bits are the same every run.
+  void keep_plans(const std::string& file) {
+    if (runner_.on() != nullptr) runner_.on()->keep_plans(file);
+  }
+  /// The choices an accelerator has made so far, a line each: what, which kernel, milliseconds.
+  std::string plans() const { return runner_.on() == nullptr ? "" : runner_.on()->plans(); }
+
   /// One optimizer step with the gradients of the last backward, and the update ops.
   template <class Optimizer>
   void update(const Optimizer& optimizer) {
@@ -197,7 +243,22 @@ class model
 
  private:
   explicit model(cpu_device* device)
-      : base(std::in_place, device, inference::program_view(), training_or_null()) {}
+      : base(std::in_place, device, inference::program_view(), training_or_null(), 0,
+             detail::accelerator_for<typename target_type::backend>(accelerator_bytes())) {}
+
+  /// Bytes of an accelerator's memory that the arenas of this model take, an optimizer's slots and a
+  /// kernel's own scratch memory apart.
+  static constexpr long accelerator_bytes() {
+    constexpr program i = inference::program_view();
+    const long variables = i.variable_elements * i.scalar_bytes;
+    if constexpr (trains) {
+      constexpr program t = training::program_view();
+      return std::max(i.memory.bytes, t.memory.bytes) + i.memory.prepared_bytes +
+             t.memory.prepared_bytes + 2 * variables;
+    } else {
+      return i.memory.bytes + i.memory.prepared_bytes + variables;
+    }
+  }
 
   static const program* training_or_null() {
     if constexpr (trains) {

@@ -79,15 +79,40 @@ struct optimizer_scalar {
   float value;
 };
 
+namespace detail {
+
+/// Has an accelerator update by this formula of the optimizer's numbers, if there is one. The first
+/// number is the learning rate, corrected for its bias where the optimizer says so.
+template <std::size_t Slots, class T, class Optimizer, class... Number>
+bool update_there(runner<T>& r, const Optimizer& optimizer, optimizer_step::formula kind,
+                  Number... number) {
+  if (r.on() == nullptr) return false;
+  return r.template update_there<Slots>(
+      Optimizer::slot_name, optimizer.initial_slots().template first<Slots>(), [&] {
+        float rate = static_cast<float>(optimizer.learning_rate);
+        if constexpr (requires { optimizer.template rate_at<float>(1); })
+          rate = optimizer.template rate_at<float>(r.updates());
+        return optimizer_step{kind, {rate, static_cast<float>(number)...}};
+      });
+}
+
+}  // namespace detail
+
+/// Whether accelerators have an optimizer's update; others run on the CPU.
+template <class Optimizer>
+constexpr bool is_accelerated = requires { Optimizer::accelerates; };
+
 /// w -= learning_rate * g.
 struct gradient_descent {
   double learning_rate = 0.01;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "";
   constexpr slot_values initial_slots() const { return {}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<0>(r, *this, optimizer_step::formula::gradient_descent)) return;
     const T rate = detail::hyperparameter<T>(learning_rate);
     detail::update_each<T, 0>(r, {}, [=](auto w, auto g) { w -= rate * g; });
   }
@@ -100,11 +125,16 @@ struct momentum {
   double momentum = 0.9;
   bool use_nesterov = false;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "Momentum";
   constexpr slot_values initial_slots() const { return {0.0}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    using formula = optimizer_step::formula;
+    if (detail::update_there<1>(r, *this, use_nesterov ? formula::nesterov : formula::momentum,
+                                momentum))
+      return;
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T mu = detail::hyperparameter<T>(momentum);
     const bool nesterov = use_nesterov;
@@ -128,16 +158,18 @@ struct adam {
   double beta2 = 0.999;
   double epsilon = 1e-8;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "Adam";
   constexpr slot_values initial_slots() const { return {0.0, 0.0}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<2>(r, *this, optimizer_step::formula::adam, beta1, beta2, epsilon))
+      return;
     const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     const T b1 = detail::hyperparameter<T>(beta1), b2 = detail::hyperparameter<T>(beta2);
     const T e = detail::hyperparameter<T>(epsilon);
-    const T rate = detail::hyperparameter<T>(learning_rate) *
-                   std::sqrt(T(1) - power(beta2, r.updates())) / (T(1) - power(beta1, r.updates()));
+    const T rate = rate_at<T>(r.updates());
     detail::update_each(r, slots, [=](auto w, auto g, auto m, auto v) {
       m += (g - m) * (T(1) - b1);
       v += (g.square() - v) * (T(1) - b2);
@@ -145,6 +177,12 @@ struct adam {
     });
   }
 
+  /// The learning rate of update number t, corrected for the moments' bias.
+  template <class T>
+  T rate_at(long t) const {
+    return detail::hyperparameter<T>(learning_rate) * std::sqrt(T(1) - power(beta2, t)) /
+           (T(1) - power(beta1, t));
+  }
   /// What TensorFlow's checkpoints hold after so many updates.
   std::array<optimizer_scalar, 2> saved_scalars(long updates) const {
     return {
@@ -173,6 +211,7 @@ struct rmsprop {
   double epsilon = 1e-10;
   bool centered = false;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "RMSProp";
   constexpr slot_values initial_slots() const {
     return centered ? slot_values{1.0, 0.0, 0.0} : slot_values{1.0, 0.0};
@@ -180,6 +219,10 @@ struct rmsprop {
 
   template <class T>
   void update(runner<T>& r) const {
+    using formula = optimizer_step::formula;
+    if (centered ? detail::update_there<3>(r, *this, formula::centered_rmsprop, decay, momentum, epsilon)
+                 : detail::update_there<2>(r, *this, formula::rmsprop, decay, momentum, epsilon))
+      return;
     const T rate = detail::hyperparameter<T>(learning_rate), rho = detail::hyperparameter<T>(decay);
     const T mu = detail::hyperparameter<T>(momentum), e = detail::hyperparameter<T>(epsilon);
     if (centered) {
@@ -206,11 +249,13 @@ struct adagrad {
   double learning_rate = 0.01;
   double initial_accumulator_value = 0.1;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "Adagrad";
   constexpr slot_values initial_slots() const { return {initial_accumulator_value}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<1>(r, *this, optimizer_step::formula::adagrad)) return;
     const T rate = detail::hyperparameter<T>(learning_rate);
     const auto slots = r.template slots<1>(slot_name, initial_slots().template first<1>());
     detail::update_each(r, slots, [=](auto w, auto g, auto a) {
@@ -227,11 +272,13 @@ struct adadelta {
   double rho = 0.95;
   double epsilon = 1e-8;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "Adadelta";
   constexpr slot_values initial_slots() const { return {0.0, 0.0}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<2>(r, *this, optimizer_step::formula::adadelta, rho, epsilon)) return;
     const T rate = detail::hyperparameter<T>(learning_rate), p = detail::hyperparameter<T>(rho);
     const T e = detail::hyperparameter<T>(epsilon);
     const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
@@ -262,11 +309,15 @@ struct proximal_gradient_descent {
   double l1_regularization_strength = 0.0;
   double l2_regularization_strength = 0.0;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "";
   constexpr slot_values initial_slots() const { return {}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<0>(r, *this, optimizer_step::formula::proximal_gradient_descent,
+                                l1_regularization_strength, l2_regularization_strength))
+      return;
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
     const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
@@ -284,11 +335,15 @@ struct proximal_adagrad {
   double l1_regularization_strength = 0.0;
   double l2_regularization_strength = 0.0;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "ProximalAdagrad";
   constexpr slot_values initial_slots() const { return {initial_accumulator_value}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<1>(r, *this, optimizer_step::formula::proximal_adagrad,
+                                l1_regularization_strength, l2_regularization_strength))
+      return;
     const T rate = detail::hyperparameter<T>(learning_rate);
     const T l1 = detail::hyperparameter<T>(l1_regularization_strength);
     const T l2 = detail::hyperparameter<T>(l2_regularization_strength);
@@ -313,11 +368,17 @@ struct ftrl {
   double l2_shrinkage_regularization_strength = 0.0;
   double beta = 0.0;
 
+  static constexpr bool accelerates = true;
   static constexpr std::string_view slot_name = "Ftrl";
   constexpr slot_values initial_slots() const { return {initial_accumulator_value, 0.0}; }
 
   template <class T>
   void update(runner<T>& r) const {
+    if (detail::update_there<2>(r, *this, optimizer_step::formula::ftrl,
+                                l1_regularization_strength,
+                                l2_regularization_strength + beta / (2 * learning_rate),
+                                l2_shrinkage_regularization_strength, -learning_rate_power))
+      return;
     const auto slots = r.template slots<2>(slot_name, initial_slots().template first<2>());
     if (learning_rate_power == -0.5)
       step(r, slots, [](const auto& n) { return n.sqrt(); });

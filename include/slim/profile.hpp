@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "accelerator.hpp"
 #include "peak.hpp"
 #include "report.hpp"
 
@@ -86,7 +87,10 @@ class profiler : public step_observer {
     const std::size_t mine = number_of(p);
     for (int i = first; i < last; ++i) {
       const auto before = std::chrono::steady_clock::now();
-      p.steps[i].run(kernel_call(p, p.steps[i], e));
+      if (e.on == nullptr)
+        p.steps[i].run(kernel_call(p, p.steps[i], e));
+      else
+        e.on->run_step(p, e, i), e.on->wait();
       const double seconds = detail::seconds_since(before);
       const double start = std::chrono::duration<double>(before - begin_).count();
       events_.push_back({mine, i, e.n, start, seconds});

@@ -21,26 +21,28 @@ struct stale_error : error {
   using error::error;
 };
 
-/// Elements [first, last) of the arena of variables.
-struct element_range {
-  long first, last;
-};
-
 /// The variables and programs of one model, and its own passes.
 template <class T>
 class runner {
  public:
   /// On a device that outlives it or, without one, on its own of `threads` threads (0: as many as
   /// the machine has). `training` may be null: then there is nothing to differentiate.
-  runner(cpu_device* device, const program& inference, const program* training, int threads = 0)
+  /// Kernels run `on` an accelerator, if one is given.
+  runner(cpu_device* device, const program& inference, const program* training, int threads = 0,
+         std::unique_ptr<accelerator> on = nullptr)
       : inference_(inference),
         training_(training == nullptr ? inference : *training),
         trains_(training != nullptr),
-        variables_(bytes(inference.variable_elements)),
-        gradients_(trains_ ? bytes(inference.variable_elements) : 0),
-        prepared_(static_cast<std::size_t>(inference.memory.prepared_bytes)),
+        on_(std::move(on)),
+        variables_(bytes(inference.variable_elements), on_.get(), "variables"),
+        gradients_(trains_ ? bytes(inference.variable_elements) : 0, on_.get(), "gradients"),
+        prepared_(static_cast<std::size_t>(inference.memory.prepared_bytes), on_.get(),
+                  "prepared weights"),
+        training_prepared_(
+            trains_ ? static_cast<std::size_t>(training_.memory.prepared_bytes) : 0, on_.get(),
+            "prepared weights of training"),
         passes_(device, threads, inference_,
-                std::max(inference.memory.bytes, training_.memory.bytes)),
+                std::max(inference.memory.bytes, training_.memory.bytes), on_.get()),
         losses_(static_cast<std::size_t>(training_.losses.size())),
         regularization_(static_cast<std::size_t>(training_.regularizers.size())) {
     for (const variable_row& row : inference_.variables)
@@ -52,6 +54,7 @@ class runner {
   runner& operator=(const runner&) = delete;
 
   cpu_device& device() { return passes_.device(); }
+  accelerator* on() const { return on_.get(); }
 
   /// Fills every variable by its initializer, as a function of the seed and the variable's name.
   void initialize(std::uint64_t seed) {
@@ -75,18 +78,18 @@ class runner {
                          (dropped(v) ? ", and its values were dropped" : "") +
                          ": the model is frozen");
     variables_changed();
-    return {elements(variables_) + row(v).offset, row(v).dims};
+    return {written(variables_) + row(v).offset, row(v).dims};
   }
   /// To be read. Throws frozen_error if it was dropped.
   tensor_view<const T> variable(int v) const {
     if (dropped(v))
       throw frozen_error("the values of variable " + name_of(v) +
                          " were dropped: the model is frozen");
-    return {elements(variables_) + row(v).offset, row(v).dims};
+    return {reinterpret_cast<const T*>(variables_.to_read()) + row(v).offset, row(v).dims};
   }
   tensor_view<T> gradient(int v) {
     forbid_when_frozen("gradient");
-    return {elements(gradients_) + row(v).offset, row(v).dims};
+    return {written(gradients_) + row(v).offset, row(v).dims};
   }
   std::string name_of(int v) const {
     return std::string(variable_name(inference_, inference_.variables[v]).view());
@@ -133,9 +136,9 @@ class runner {
   void make_slots(std::string_view optimizer, std::span<const double> initial) {
     forbid_when_frozen("update");
     if (optimizer == optimizer_ && slots_.size() == initial.size()) return;
-    std::vector<aligned_buffer> made;
+    std::vector<mirrored_buffer> made;
     for (const double value : initial) {
-      made.emplace_back(variables_.size());
+      made.emplace_back(variables_.size(), on_.get(), "an optimizer's slots");
       const std::span<T> elements = flat(made.back());
       if (value != 0) std::fill(elements.begin(), elements.end(), static_cast<T>(value));
     }
@@ -145,8 +148,26 @@ class runner {
   }
   /// A variable's part of a slot.
   tensor_view<T> slot(int slot, int variable) {
-    return {elements(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,
+    return {written(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,
             row(variable).dims};
+  }
+  /// Has an accelerator update the variables, with N slots as `slots` gives them; false where there
+  /// is none. With `later` the update is left for the end of the next training pass.
+  template <std::size_t N, class Step>
+  bool update_there(std::string_view optimizer, const std::array<double, N>& initial, Step step) {
+    if (on_ == nullptr) return false;
+    if (N > 0) make_slots(optimizer, initial);
+    if (N > 0) ++updates_;
+    update_call call{step(), {elements(variables_), elements(gradients_), {}, updated_}};
+    for (std::size_t i = 0; i < N; ++i) call.memory.slots[i] = elements(slots_[i]);
+    for (std::size_t i = 0; i < N; ++i) slots_[i].kernels_wrote();
+    if (postponed_ != nullptr)
+      *postponed_ = call;
+    else
+      on_->run(training_, passes_.execution_of(memory_of(training_)), 0, 0, &call);
+    variables_.kernels_wrote();
+    variables_changed();
+    return true;
   }
   /// Updates by the optimizer whose slots these are.
   long updates() const { return updates_; }
@@ -177,8 +198,9 @@ class runner {
     passes_.arena().drop(static_cast<std::size_t>(inference_.memory.bytes), passes_.arena().size());
     const auto drop_read_at = [&](int step) {
       plan.for_each_last_read(step, [&](storage where, long first, long last) {
-        (where == storage::variable ? variables_ : prepared_)
-            .drop(static_cast<std::size_t>(first), static_cast<std::size_t>(last));
+        const auto from = static_cast<std::size_t>(first), to = static_cast<std::size_t>(last);
+        if (where == storage::variable) return variables_.drop(from, to);
+        prepared_.drop(from, to);
       });
     };
     drop_read_at(freeze_plan::never);
@@ -199,32 +221,63 @@ class runner {
   /// it is written there: `count` elements, as many as the images given have.
   tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
                                long count = 0) {
+    launch(inputs, output, count);
+    return this->output();
+  }
+  /// Starts the same; whoever reads the output waits for it.
+  void launch(std::initializer_list<input_data<T>> inputs, T* output = nullptr, long count = 0) {
     passes_.start(inference_, memory(), inputs, output, count);
     updates_due_ = false;
     if (!is_prepared()) prepare();
     passes_.run(inference_.first_run, inference_.steps.size());
-    return this->output();
   }
 
   /// Runs the training program: losses and gradients. Variables stay as they are.
   T backward(std::initializer_list<input_data<T>> inputs) {
     forbid_when_frozen("backward");
-    passes_.start(training_, memory(), inputs);
+    passes_.start(training_, memory_of(training_), inputs);
     updates_due_ = false;
     passes_.run(0, training_.first_update);
+    gradients_.kernels_wrote();
     updates_due_ = true;
-    for (int i = 0; i < training_.losses.size(); ++i)
-      losses_[static_cast<std::size_t>(i)] = *value(training_.losses[i]).data;
-    for (int i = 0; i < training_.regularizers.size(); ++i)
-      regularization_[static_cast<std::size_t>(i)] = *value(training_.regularizers[i]).data;
-    return total_loss_ = *value(training_.total_loss).data;
+    read_losses();
+    return total_loss_;
+  }
+  /// Starts a whole step of training: losses and gradients, update ops, and the update that f makes
+  /// of this runner. On an accelerator nobody waits: `wait` does.
+  template <class F>
+  void launch_step(std::initializer_list<input_data<T>> inputs, F update) {
+    if (on_ == nullptr) {
+      backward(inputs);
+      run_update_ops();
+      return update();
+    }
+    forbid_when_frozen("backward");
+    passes_.start(training_, memory_of(training_), inputs);
+    update_call call{};
+    postponed_ = &call;
+    update();
+    postponed_ = nullptr;
+    passes_.run(0, training_.steps.size(), call.memory.variables == nullptr ? nullptr : &call);
+    gradients_.kernels_wrote();
+    variables_.kernels_wrote();
+    updates_due_ = false;
+    losses_due_ = true;
+    variables_changed();
+  }
+  /// Waits for what was launched; then losses can be read.
+  void wait() {
+    if (losses_due_) read_losses();
+    if (on_ != nullptr) on_->wait();
   }
 
   /// Moves the moving averages by the statistics of the last backward; once for each.
   void run_update_ops() {
     forbid_when_frozen("update");
     if (!updates_due_) return;
+    if (training_.first_update == training_.steps.size()) return void(updates_due_ = false);
     passes_.run(training_.first_update, training_.steps.size());
+    variables_.kernels_wrote();
     updates_due_ = false;
     variables_changed();
   }
@@ -246,16 +299,30 @@ class runner {
 
   const program& inference_program() const { return inference_; }
   /// What sessions read, and none may write.
-  model_memory memory() { return {variables_.data(), gradients_.data(), prepared_.data()}; }
+  model_memory memory() { return memory_of(inference_); }
 
  private:
   static std::size_t bytes(long elements) { return static_cast<std::size_t>(elements) * sizeof(T); }
-  static T* elements(aligned_buffer& arena) { return reinterpret_cast<T*>(arena.data()); }
-  static const T* elements(const aligned_buffer& arena) {
-    return reinterpret_cast<const T*>(arena.data());
+  /// Elements in host memory, to be written.
+  static T* written(mirrored_buffer& arena) { return reinterpret_cast<T*>(arena.to_write()); }
+  /// Elements where kernels work.
+  static auto elements(mirrored_buffer& arena) {
+    return reinterpret_cast<float*>(arena.for_kernels());
   }
-  static std::span<T> flat(aligned_buffer& arena) {
-    return {elements(arena), arena.size() / sizeof(T)};
+  static std::span<T> flat(mirrored_buffer& arena) {
+    return {written(arena), arena.size() / sizeof(T)};
+  }
+  model_memory memory_of(const program& p) {
+    kernel_arena& prepared = &p == &training_ && trains_ ? training_prepared_ : prepared_;
+    return {variables_.for_kernels(), gradients_.for_kernels(), prepared.data()};
+  }
+  void read_losses() {
+    for (int i = 0; i < training_.losses.size(); ++i)
+      losses_[static_cast<std::size_t>(i)] = *value(training_.losses[i]).data;
+    for (int i = 0; i < training_.regularizers.size(); ++i)
+      regularization_[static_cast<std::size_t>(i)] = *value(training_.regularizers[i]).data;
+    total_loss_ = *value(training_.total_loss).data;
+    losses_due_ = false;
   }
 
   void forbid_when_frozen(const char* what) const {
@@ -296,18 +363,22 @@ class runner {
 
   program inference_, training_;
   bool trains_;
-  aligned_buffer variables_, gradients_, prepared_;
+  std::unique_ptr<accelerator> on_;  // before what is in its memory
+  mirrored_buffer variables_, gradients_;
+  kernel_arena prepared_, training_prepared_;
   passes<T> passes_;
   std::vector<T> losses_, regularization_;
   std::vector<element_range> trainable_;
   std::span<const element_range> updated_;
-  std::vector<aligned_buffer> slots_;
+  std::vector<mirrored_buffer> slots_;
+  update_call* postponed_ = nullptr;  // where the update of a launched step goes
   std::string_view optimizer_;  // whose slots they are
   long updates_ = 0;
   std::mutex preparing_;
   std::atomic<std::uint64_t> version_{1};           // of the variables
   std::atomic<std::uint64_t> prepared_version_{0};  // that the prepared values follow from
   bool updates_due_ = false;                        // a backward pass has left statistics
+  bool losses_due_ = false;                         // a launched step has left losses
   bool frozen_ = false;
   std::vector<bool> dropped_;  // by variable, once frozen
   T total_loss_ = 0;

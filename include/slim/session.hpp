@@ -20,11 +20,16 @@ class session_runner {
  public:
   session_runner(runner<T>& model, cpu_device* device)
       : model_(&model),
-        passes_(device, 1, model.inference_program(), model.inference_program().memory.bytes) {
+        on_(model.on() == nullptr ? nullptr : model.on()->another()),
+        passes_(device, 1, model.inference_program(), model.inference_program().memory.bytes,
+                on_.get()) {
     refresh();
   }
 
-  void refresh() { version_ = model_->prepare(); }
+  void refresh() {
+    version_ = model_->prepare();
+    model_->wait();
+  }
 
   tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
                                long count = 0) {
@@ -46,6 +51,7 @@ class session_runner {
 
  private:
   runner<T>* model_;
+  std::unique_ptr<accelerator> on_;  // a stream of its own, where the model has one
   passes<T> passes_;
   std::uint64_t version_ = 0;
 };

@@ -57,8 +57,7 @@ void read_labels(request& q) {
 }
 
 void check_device(const request& q) {
-  if (q.device == "gpu") throw slim::error("--device gpu: this build has no GPU kernels");
-  if (q.precision == "tf32" || q.precision == "bfloat16")
+  if (q.device == "cpu" && (q.precision == "tf32" || q.precision == "bfloat16"))
     throw slim::error("--precision " + q.precision + ": the CPU computes in float or double");
 }
 
@@ -94,6 +93,10 @@ int probe(int argc, char** argv) {
   add_common(answers, q, false);
   CLI::App& steps = *app.add_subcommand("steps", "some steps of training on one batch");
   add_common(steps, q, true);
+  CLI::App& weights = *app.add_subcommand("weights", "a checkpoint of initial weights");
+  weights.add_option("net", q.net, "a network, by TF-Slim's name")->required();
+  weights.add_option("--seed", q.seed, "of the weights");
+  weights.add_option("--out", q.out, "prefix of the checkpoint to write")->required();
   steps.add_option("--steps", q.steps)->required()->check(CLI::Range(1, 1000000));
   steps.add_option("--optimizer", q.optimizer)
       ->required()
@@ -105,6 +108,7 @@ int probe(int argc, char** argv) {
     app.parse(argc, argv);
     if (answers.parsed()) run(q, &network_entry::answers);
     if (steps.parsed()) run(q, &network_entry::steps);
+    if (weights.parsed()) network_of(q).weights(q);
     if (app.got_subcommand("list"))
       for (const network_entry* n : networks) std::cout << n->name << "\n";
     return 0;

@@ -12,6 +12,7 @@ struct request {
   std::string precision = "float", backend = "fast", device = "cpu", optimizer;
   bool training = false;
   int threads = 0, steps = 0;
+  unsigned long seed = 1;
   double learning_rate = 0;
   std::vector<std::size_t> image_dims;
   std::vector<float> images;
@@ -24,6 +25,7 @@ struct network_entry {
   int image_size, channels;
   void (*answers)(const request&);
   void (*steps)(const request&);
+  void (*weights)(const request&);
 };
 
 }  // namespace slim_probe

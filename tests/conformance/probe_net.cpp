@@ -5,12 +5,20 @@
 //   CHANNELS    of its images, if not 3
 //   CLASSES     if not 1000
 //   BATCH_NORM  1 if batch statistics tell its training from its inference
+//   WITH_GPU    1 if it runs on a GPU, too
 #include <numeric>
 
 #include <slim/checkpoint.hpp>
 #include <slim/slim.hpp>
 
 #include "probe.hpp"
+
+#ifndef WITH_GPU
+#define WITH_GPU 0
+#endif
+#if WITH_GPU
+#include <slim/gpu.hpp>
+#endif
 
 #ifndef CHANNELS
 #define CHANNELS 3
@@ -151,16 +159,41 @@ void steps_in(const request& q) {
   q.backend == "eigen" ? steps_of<T, backend::eigen>(q) : steps_of<T, backend::cpu>(q);
 }
 
+/// Calls f(a part of a model) for the precision of a request on a GPU.
+template <class F>
+void on_gpu(const request& q, F f) {
+#if WITH_GPU
+  if (q.precision == "float") return f(gpu<float>());
+  if (q.precision == "tf32") return f(gpu<tf32>());
+  if (q.precision == "bfloat16") return f(gpu<bfloat16>());
+  throw error("--precision " + q.precision + ": the GPU computes in float, tf32 or bfloat16");
+#else
+  (void)f;
+  throw error("--device gpu: " + q.net + " was built without GPU kernels");
+#endif
+}
+
 void answers(const request& q) {
+  if (q.device == "gpu")
+    return on_gpu(q, [&]<class Part>(Part) { answers_on<float, Part>(q); });
   q.precision == "double" ? answers_in<double>(q) : answers_in<float>(q);
 }
-void steps(const request& q) { q.precision == "double" ? steps_in<double>(q) : steps_in<float>(q); }
+void steps(const request& q) {
+  if (q.device == "gpu") return on_gpu(q, [&]<class Part>(Part) { steps_of<float, Part>(q); });
+  q.precision == "double" ? steps_in<double>(q) : steps_in<float>(q);
+}
+/// The variables as their initializers make them.
+void weights(const request& q) {
+  model<network_type<false>, input<1, size, size, CHANNELS>> m;
+  m.initialize(q.seed);
+  save_checkpoint(m, q.out);
+}
 
 }  // namespace
 
 #define STRING(x) STRING_OF(x)
 #define STRING_OF(x) #x
 extern const network_entry NET;
-const network_entry NET{STRING(NET), IMAGE_SIZE, CHANNELS, &answers, &steps};
+const network_entry NET{STRING(NET), IMAGE_SIZE, CHANNELS, &answers, &steps, &weights};
 
 }  // namespace slim_probe

@@ -10,8 +10,9 @@ struct op_info;
 struct variable_hooks;
 class kernel_call;
 
-/// What one element of a value is; `scalar` is the model's own type (float or double).
-enum class element : unsigned char { scalar, int32, byte };
+/// What one element of a value is; `scalar` is the model's own type (float or double). Accelerators
+/// keep activations as `bfloat16` where their precision says so (narrow.hpp).
+enum class element : unsigned char { scalar, int32, byte, bfloat16 };
 
 /// Where a value lives. `prepared` values follow from variables alone: they are computed when those
 /// have changed, not on every run.
@@ -32,6 +33,8 @@ struct weights_form {
   std::string_view name{};
   void (*run)(const kernel_call&) = nullptr;
   long elements = 0;
+  element type = element::scalar;
+  bool shared = false;  ///< kernels that ask for a form of this name read the same one
 };
 
 /// The kernel a node runs on a target: chosen by a pass, and by shape.
@@ -40,6 +43,7 @@ struct kernel_choice {
   void (*run)(const kernel_call&) = nullptr;
   long workspace_bytes = 0;
   weights_form weights{};  ///< of input 1; only where graph::may_prepare
+  weights_form biases{};   ///< of input 2, likewise
 
   /// Whether there is one: a choice without a name is none. (Comparing a function's address in a
   /// constant expression is what g++ refuses under -fsanitize=undefined.)

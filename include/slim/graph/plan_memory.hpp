@@ -27,7 +27,13 @@ struct placement {
 inline constexpr long buffer_alignment = 64;
 
 constexpr long element_bytes(element e, int scalar_bytes) {
-  return e == element::scalar ? scalar_bytes : e == element::int32 ? 4 : 1;
+  switch (e) {
+    case element::scalar: return scalar_bytes;
+    case element::int32: return 4;
+    case element::bfloat16: return 2;
+    case element::byte: break;
+  }
+  return 1;
 }
 constexpr long value_bytes(const value_row& v, int scalar_bytes) {
   const long bytes = v.dims.count() * element_bytes(v.type, scalar_bytes);
@@ -94,7 +100,8 @@ class lifetimes {
       const int in = root(g_.input(n, n.op->in_place)), out = root(g_.output_of(n, 0));
       if (in == out || g_.values[in].where != storage::buffer || last_use(in) != i) continue;
       if (birth(in) < 0 || birth(out) != i) continue;
-      if (value_bytes(g_.values[in], scalar_bytes_) != value_bytes(g_.values[out], scalar_bytes_))
+      if (value_bytes(g_.values[in], scalar_bytes_) != value_bytes(g_.values[out], scalar_bytes_) ||
+          g_.values[in].type != g_.values[out].type)
         continue;
       shares_[in] = out + 1;
       birth_[out] = birth_[in];

@@ -8,6 +8,7 @@
 
 namespace slim {
 
+class accelerator;
 class cpu_device;
 
 /// A value of the program: its shape at full batch and where it lies.
@@ -184,6 +185,8 @@ struct execution {
   cpu_device* device = nullptr;
   unsigned long long random_key = 0;  ///< of this run: seed and step
   bool backwards = false;  ///< every other run: what was read last is still in the caches
+  accelerator* on = nullptr;  ///< whose memory all this is; null: the CPU's
+  void* stream = nullptr;     ///< the accelerator's own
 };
 
 /// Where a tensor of a program lies in a run of it.
@@ -227,6 +230,8 @@ class kernel_call {
     return reinterpret_cast<T*>(e_.arena + step_.workspace);
   }
   unsigned long long random_key() const { return e_.random_key; }
+  /// Where kernels of an accelerator launch.
+  void* stream() const { return e_.stream; }
   /// Whether a kernel may walk its weights from their end.
   bool backwards() const { return e_.backwards; }
 

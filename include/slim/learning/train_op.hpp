@@ -66,17 +66,23 @@ class numerics_observer : public step_observer {
     for (int i = first; i < last; ++i) {
       const step_row& step = p.steps[i];
       const kernel_call call(p, step, e);
-      step.run(call);
-      for (int k = 0; k < call.outputs() && found_.empty(); ++k) look_at(p, step, call.out(k));
+      if (e.on == nullptr)
+        step.run(call);
+      else
+        e.on->run_step(p, e, i);
+      for (int k = 0; k < call.outputs() && found_.empty(); ++k)
+        look_at(p, step, call.out(k), e.on);
     }
   }
   /// Where the first was; empty if there was none.
   const std::string& found() const { return found_; }
 
  private:
-  void look_at(const program& p, const step_row& step, const tensor& out) {
-    if (out.type != element::scalar || out.data == nullptr) return;
-    if (all_finite(out.as<const T>(), out.dims.count())) return;
+  void look_at(const program& p, const step_row& step, const tensor& out, accelerator* on) {
+    if (out.type == element::int32 || out.type == element::byte || out.data == nullptr) return;
+    if (on == nullptr ? all_finite(out.as<const T>(), out.dims.count())
+                      : all_finite(slim::detail::downloaded<T>(*on, out).data(), out.dims.count()))
+      return;
     message path;
     write_scope_path(p.scopes, step.scope, path);
     found_ = std::string(step.op) + (path.view().empty() ? "" : " of ") + std::string(path.view());

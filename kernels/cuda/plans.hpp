@@ -1,0 +1,93 @@
+// Which of several ways to do a contraction is fastest here: each is timed when a shape is first met,
+// and the choice is kept.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "stream.hpp"
+
+namespace slim::cuda {
+
+/// The arrays of one contraction.
+struct operands {
+  array x, w, bias, residual, saved, y, winners;
+  function f = function::identity;
+};
+
+/// One way to do it, in `workspace` bytes of scratch memory.
+struct candidate {
+  std::string name;
+  std::size_t workspace = 0;
+  std::function<void(const operands&, void* workspace)> run;
+};
+
+/// The ways that were found fastest, by a text that names op, types and shape.
+class plan_book {
+ public:
+  plan_book();
+  ~plan_book();
+
+  /// Runs the chosen way; the first time makes the candidates and times them on these operands,
+  /// whose outputs they overwrite.
+  void run(stream& s, const std::string& key, const operands& o,
+           const std::function<std::vector<candidate>()>& make);
+
+  /// Takes the choices of a file, if there is one, and adds those still to be made to it.
+  void keep_in(const std::string& file);
+  /// Makes the choices of another book where they come up.
+  void follow(const plan_book& other);
+  /// A line a choice: what, which way, milliseconds.
+  std::string report() const;
+
+  void* cudnn = nullptr;  ///< its handle, where there is cuDNN
+
+ private:
+  struct choice {
+    candidate way;
+    double milliseconds = 0;
+  };
+  choice fastest(stream& s, const std::string& key, const operands& o,
+                 std::vector<candidate> candidates);
+
+  std::map<std::string, choice> chosen_;
+  std::map<std::string, std::string> kept_;  // names, from the file
+  std::string file_;
+};
+
+/// Candidates of cuDNN's, none where it is not there. `fused`: bias, residual and ReLU inside.
+std::vector<candidate> cudnn_forward(stream& s, const convolution_shape& c, const operands& o,
+                                     bool fused);
+std::vector<candidate> cudnn_backward_data(stream& s, const convolution_shape& c, const operands& o,
+                                           bool masked);
+std::vector<candidate> cudnn_backward_filter(stream& s, const convolution_shape& c,
+                                             const operands& o);
+void* make_cudnn(stream& s);
+void destroy_cudnn(void* handle) noexcept;
+
+/// A row-major product y [m, n] = op(a) [m, k] op(b) [k, n] (+ y if `accumulate`), with bias and ReLU
+/// of y's columns if `epilogue`.
+struct product {
+  long m, n, k;
+  bool a_turned = false, b_turned = false, accumulate = false;
+};
+void multiply(stream& s, const product& p, array a, array b, array y, array bias = {},
+              function f = function::identity);
+/// Whether `multiply` can add this bias and apply f.
+bool fuses(array bias, function f, array y);
+
+/// patches [pixels, taps c] of images [first, first + count), and back: dx gathers what its pixels
+/// gave.
+void gather_patches(stream& s, const convolution_shape& c, array x, int first, int count,
+                    array patches);
+void gather_gradients(stream& s, const convolution_shape& c, array patches, int first, int count,
+                      array dx);
+
+/// y [rows, k] = f(x [rows, c] w [c, k] + bias + residual) for few rows, where reading w is all.
+inline constexpr int most_vector_rows = 4;
+void multiply_vectors(stream& s, const dense_shape& d, const operands& o, void* workspace);
+std::size_t vectors_workspace(const stream& s, const dense_shape& d);
+
+}  // namespace slim::cuda

@@ -1,0 +1,80 @@
+// Sums and maxima over a block, in a fixed order.
+#pragma once
+
+#include "elements.cuh"
+
+namespace slim::cuda {
+
+inline constexpr int warp = 32;
+
+struct plus {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct larger {
+  __device__ float operator()(float a, float b) const { return a > b ? a : b; }
+};
+
+/// The result of all threads of a block of `block_threads`, given to each of them.
+template <class T, class Op>
+__device__ T over_block(T mine, Op op) {
+  __shared__ T shared[block_threads / warp + 1];
+  for (int apart = warp / 2; apart > 0; apart /= 2)
+    mine = op(mine, __shfl_xor_sync(0xffffffffu, mine, apart));
+  __syncthreads();
+  if (threadIdx.x % warp == 0) shared[threadIdx.x / warp] = mine;
+  __syncthreads();
+  T all = shared[0];
+  for (int i = 1; i < block_threads / warp; ++i) all = op(all, shared[i]);
+  return all;
+}
+
+/// f(i) over [0, count), one block's.
+template <class T, class F>
+__device__ T sum_over_block(long count, F f) {
+  T sum = 0;
+  for (long i = threadIdx.x; i < count; i += block_threads) sum += f(i);
+  return over_block(sum, plus());
+}
+
+/// One block for each row.
+template <class F>
+__global__ void row_block_kernel(F f) {
+  f(long{blockIdx.x});
+}
+template <class F>
+void for_row_blocks(stream& s, long rows, F f) {
+  row_block_kernel<<<static_cast<unsigned>(rows), block_threads, 0, s.handle>>>(f);
+  s.check("rows");
+}
+
+inline constexpr int most_partials = 512;
+
+template <class F>
+__global__ void partial_sum_kernel(long count, F f, double* partial) {
+  double sum = 0;
+  const long step = long{gridDim.x} * blockDim.x;
+  for (long i = long{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) sum += f(i);
+  sum = over_block(sum, plus());
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+template <class G>
+__global__ void total_kernel(int partials, const double* partial, G finish) {
+  const double sum = sum_over_block<double>(partials, [=](long i) { return partial[i]; });
+  if (threadIdx.x == 0) finish(sum);
+}
+
+/// finish(the sum of f(i) over [0, count)), in double and a fixed order.
+template <class F, class G>
+void sum_all(stream& s, long count, F f, G finish) {
+  const long wanted = (count + 4 * block_threads - 1) / (4 * block_threads);
+  const int blocks = static_cast<int>(wanted < 1 ? 1 : wanted < most_partials ? wanted : most_partials);
+  double* partial = static_cast<double*>(s.scratch(sizeof(double) * most_partials));
+  partial_sum_kernel<<<blocks, block_threads, 0, s.handle>>>(count, f, partial);
+  total_kernel<<<1, block_threads, 0, s.handle>>>(blocks, partial, finish);
+  s.check("a sum");
+}
+
+}  // namespace slim::cuda

@@ -1,0 +1,94 @@
+// Products of few rows with a matrix: reading the matrix is all there is to do.
+#include "elements.cuh"
+#include "plans.hpp"
+
+namespace slim::cuda {
+namespace {
+
+// Products of vectors with a matrix [c, k]: threads read 8 neighbouring columns; a block has 256
+// columns of a range of rows, which its warps share.
+
+inline constexpr int vector_columns = 32 * lanes, vector_warps = 8;
+
+struct vector_grid {
+  int across, chunks;
+};
+vector_grid grid_of(const stream& s, const dense_shape& d) {
+  const int across = (d.k + vector_columns - 1) / vector_columns;
+  const int wanted = (s.multiprocessors * 4 + across - 1) / across, most = d.c / 32 + 1;
+  return {across, wanted < most ? wanted : most};
+}
+
+template <int Rows, class T>
+__global__ void __launch_bounds__(32 * vector_warps)
+    vector_kernel(dense_shape d, vector_grid g, const T* x, const T* w, float* partial) {
+  __shared__ float shared[vector_warps][vector_columns];
+  const int column = (blockIdx.x * 32 + threadIdx.x) * lanes;
+  const long first = long{d.c} * blockIdx.y / g.chunks, last = long{d.c} * (blockIdx.y + 1) / g.chunks;
+  float sums[Rows][lanes] = {};
+  if (column < d.k) {
+#pragma unroll 8
+    for (long c = first + threadIdx.y; c < last; c += vector_warps) {
+      float weights[lanes];
+      load(w + c * d.k + column, weights);
+#pragma unroll
+      for (int r = 0; r < Rows; ++r) {
+        const float value = to_float(x[long{r} * d.c + c]);
+#pragma unroll
+        for (int i = 0; i < lanes; ++i) sums[r][i] += value * weights[i];
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < Rows; ++r) {
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < lanes; ++i) shared[threadIdx.y][threadIdx.x * lanes + i] = sums[r][i];
+    __syncthreads();
+    const int mine = threadIdx.y * 32 + threadIdx.x;
+    float sum = 0;
+    for (int k = 0; k < vector_warps; ++k) sum += shared[k][mine];
+    const int out = blockIdx.x * vector_columns + mine;
+    if (out < d.k) partial[(long{blockIdx.y} * Rows + r) * d.k + out] = sum;
+  }
+}
+
+template <class T>
+void multiply_vectors_as(stream& s, const dense_shape& d, const T* x, const T* w, float* partial) {
+  const vector_grid g = grid_of(s, d);
+  const dim3 blocks(g.across, g.chunks), threads(32, vector_warps);
+  switch (d.rows) {
+    case 1: vector_kernel<1><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
+    case 2: vector_kernel<2><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
+    case 3: vector_kernel<3><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
+    default: vector_kernel<4><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
+  }
+  s.check("a product with few rows");
+}
+
+}  // namespace
+
+std::size_t vectors_workspace(const stream& s, const dense_shape& d) {
+  return sizeof(float) * std::size_t(grid_of(s, d).chunks) * std::size_t(d.rows) * std::size_t(d.k);
+}
+
+void multiply_vectors(stream& s, const dense_shape& d, const operands& o, void* workspace) {
+  float* partial = static_cast<float*>(workspace);
+  with_type(o.w.type, [&](auto t) {
+    using T = typename decltype(t)::type;
+    multiply_vectors_as(s, d, static_cast<const T*>(o.x.data), static_cast<const T*>(o.w.data),
+                        partial);
+  });
+  const elements bias(o.bias), residual(o.residual);
+  const function f = o.f;
+  const int chunks = grid_of(s, d).chunks, k = d.k, rows = d.rows;
+  const elements y(o.y);
+  for_each(s, o.y.count, [=] __device__(long i) {
+    float sum = bias.there() ? bias[i % k] : 0.0f;
+    for (int chunk = 0; chunk < chunks; ++chunk) sum += partial[long{chunk} * rows * k + i];
+    if (residual.there()) sum += residual[i];
+    y.put(i, apply(f, sum));
+  });
+}
+
+}  // namespace slim::cuda

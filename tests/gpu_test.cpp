@@ -1,0 +1,384 @@
+// Models on the GPU against the same models on the CPU: outputs, losses, gradients, updates. Needs a
+// GPU; skipped by name where there is none.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include <slim/gpu.hpp>
+#include <slim/profile.hpp>
+#include <slim/slim.hpp>
+
+using namespace slim;
+
+namespace {
+
+template <class T>
+std::vector<T> random_numbers(std::size_t count, std::uint64_t seed) {
+  random_stream r(seed);
+  std::vector<T> all(count);
+  for (T& x : all) x = static_cast<T>(r.normal());
+  return all;
+}
+std::vector<int> random_labels(int count, int classes) {
+  random_stream r(7);
+  std::vector<int> all(static_cast<std::size_t>(count));
+  for (int& y : all) y = r.below(classes);
+  return all;
+}
+
+/// Distance in the 2-norm, relative.
+template <class A, class B>
+double distance_of(const A& a, const B& b) {
+  double apart = 0, size = 0;
+  auto j = b.begin();
+  for (auto i = a.begin(); i != a.end(); ++i, ++j) {
+    const double d = double(*i) - double(*j);
+    apart += d * d, size += double(*j) * double(*j);
+  }
+  return size == 0 ? std::sqrt(apart) : std::sqrt(apart / size);
+}
+
+struct limits {
+  double forward, gradients;
+};
+constexpr limits float_limits{2e-5, 2e-4}, tf32_limits{5e-3, 3e-2}, bfloat16_limits{5e-2, 3e-1};
+
+template <class Cpu, class Gpu>
+void copy_variables(Cpu& from, Gpu& to) {
+  const Cpu& source = from;
+  for (int v = 0; v < Cpu::variable_count; ++v) {
+    const auto values = source.variable(v);
+    std::copy(values.begin(), values.end(), to.variable(v).begin());
+  }
+}
+
+/// A random number on top of each variable, so that biases and statistics count.
+template <class Model>
+void disturb(Model& m) {
+  for (int v = 0; v < Model::variable_count; ++v) {
+    const bool variance = m.variable_name(v).find("moving_variance") != std::string::npos;
+    random_stream r(static_cast<std::uint64_t>(v) + 100);
+    for (float& x : m.variable(v))
+      x += static_cast<float>(variance ? r.uniform(0, 0.5) : 0.05 * r.normal());
+  }
+}
+
+/// Runs a trainer on both devices and compares all there is.
+template <class Precision, class Net, class... Part>
+void compare(const limits& l, int batch, std::vector<float> images, std::vector<int> labels) {
+  model<Net, Part...> cpu;
+  model<Net, Part..., gpu<Precision>> there;
+  cpu.initialize(3);
+  disturb(cpu);
+  copy_variables(cpu, there);
+  cpu.set_random(5, 1), there.set_random(5, 1);
+
+  const auto wanted = cpu.forward(images);
+  for (int run = 0; run < 3; ++run) {  // as it is, recorded, replayed
+    const auto got = there.forward(images);
+    INFO("forward " << run);
+    CHECK(distance_of(got, wanted) < l.forward);
+  }
+  for (int run = 0; run < 3; ++run) {
+    const double wanted_loss = cpu.backward(images, labels), loss = there.backward(images, labels);
+    INFO("backward " << run);
+    CHECK(loss == Approx(wanted_loss).epsilon(l.forward));
+    for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+      if (!cpu.trainable(v)) continue;
+      INFO(cpu.variable_name(v));
+      CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < l.gradients);
+    }
+  }
+  const long each = static_cast<long>(images.size()) / batch;
+  images.resize(static_cast<std::size_t>(each)), labels.resize(1);
+  CHECK(distance_of(there.forward(images), cpu.forward(images)) < l.forward);
+  cpu.backward(images, labels), there.backward(images, labels);
+  cpu.update(momentum{0.01, 0.9}), there.update(momentum{0.01, 0.9});
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+    INFO(cpu.variable_name(v));
+    CHECK(distance_of(std::as_const(there).variable(v), std::as_const(cpu).variable(v)) <
+          l.forward * 2);
+  }
+}
+
+// Layers of every kind, small enough to be compared one by one.
+
+struct plain_net
+    : arg_scope<on<ops::conv2d, ops::fully_connected>,
+                with<weights_regularizer{l2_regularizer{0.01}}>,
+                net<"plain", conv2d<16, kernel_size{3}, scope{"conv1"}>,
+                    max_pool2d<kernel_size{2}, scope{"pool1"}>,
+                    conv2d<24, kernel_size{3}, activation_fn{none}, scope{"conv2"}>,
+                    conv2d<8, kernel_size{5, 3}, stride{2}, activation_fn{slim::tanh}, scope{"conv3"}>,
+                    avg_pool2d<kernel_size{3}, stride{1}, scope{"pool3"}>, flatten<>,
+                    fully_connected<32, activation_fn{sigmoid}, scope{"fc4"}>,
+                    dropout<keep_prob{0.7}>,
+                    fully_connected<10, activation_fn{none}, scope{"logits"}>>> {};
+
+constexpr auto norm = normalizer_fn{ops::batch_norm{}};
+
+struct normal_net
+    : arg_scope<on<ops::conv2d>, with<norm, weights_regularizer{l1_l2_regularizer{0.001, 0.01}}>,
+                net<"normal", conv2d<16, kernel_size{3}, stride{2}, scope{"conv1"}>,
+                    max_pool2d<kernel_size{3}, stride{2}, padding::same, scope{"pool1"}>,
+                    sum<identity, sequence<conv2d<8, kernel_size{1}, scope{"conv2"}>,
+                                           conv2d<16, kernel_size{3}, activation_fn{none},
+                                                  scope{"conv3"}>>>,
+                    apply<relu>, concat<identity, conv2d<12, kernel_size{3}, rate{2}, scope{"conv4"}>>,
+                    batch_norm<activation_fn{elu}, scope{"post"}>, flatten<>,
+                    fully_connected<10, activation_fn{none}, scope{"logits"}>>> {};
+
+struct other_net
+    : net<"other", separable_conv2d<12, kernel_size{3}, depth_multiplier{2}, scope{"conv1"}>,
+          local_response_normalization<depth_radius{2}, bias{1}, alpha{0.1}, beta{0.75}>,
+          conv2d_transpose<8, kernel_size{3}, stride{2}, scope{"up2"}>,
+          max_pool2d<kernel_size{3}, stride{2}, scope{"pool2"}>, unit_norm<dim{3}>,
+          conv2d_in_plane<kernel_size{3}, scope{"plane3"}>, flatten<>,
+          fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+
+template <class Precision, class Net, class... More>
+void compare_small(const limits& l) {
+  compare<Precision, Net, input<6, 20, 24, 3>, labels<6>, sparse_softmax_cross_entropy<>, More...>(
+      l, 6, random_numbers<float>(6 * 20 * 24 * 3, 1), random_labels(6, 10));
+}
+
+}  // namespace
+
+TEST_CASE("convolutions, products and pools") {
+  compare_small<float, plain_net>(float_limits);
+  compare_small<tf32, plain_net>(tf32_limits);
+  compare_small<bfloat16, plain_net>(bfloat16_limits);
+}
+TEST_CASE("batch norm, sums and concatenation") {
+  compare_small<float, normal_net>(float_limits);
+  compare_small<tf32, normal_net>(tf32_limits);
+  compare_small<bfloat16, normal_net>(bfloat16_limits);
+}
+TEST_CASE("what has kernels of its own") {
+  compare_small<float, other_net>(float_limits);
+  // Gradients that cancel in sums have larger errors.
+  compare_small<bfloat16, other_net>({5e-2, 0.5});
+}
+
+namespace {
+
+struct regression : net<"r", fully_connected<16, scope{"fc1"}>,
+                        fully_connected<6, activation_fn{sigmoid}, scope{"fc2"}>> {};
+
+/// Losses of predictions and labels of one shape.
+template <class Loss>
+void compare_loss() {
+  using cpu_model = model<regression, input<5, 8>, named_input<"labels", float, 5, 6>, Loss>;
+  using gpu_model =
+      model<regression, input<5, 8>, named_input<"labels", float, 5, 6>, Loss, gpu<float>>;
+  cpu_model cpu;
+  gpu_model there;
+  cpu.initialize(1);
+  copy_variables(cpu, there);
+  const auto x = random_numbers<float>(5 * 8, 2);
+  auto y = random_numbers<float>(5 * 6, 3);
+  for (float& v : y) v = v > 0 ? 1.0f : 0.0f;
+  CHECK(there.backward(x, y) == Approx(cpu.backward(x, y)).epsilon(1e-5));
+  for (int v = 0; v < cpu_model::variable_count; ++v)
+    CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < 1e-4);
+}
+
+}  // namespace
+
+TEST_CASE("losses") {
+  compare_loss<mean_squared_error<>>();
+  compare_loss<absolute_difference<>>();
+  compare_loss<log_loss<>>();
+  compare_loss<sigmoid_cross_entropy<label_smoothing{0.1}>>();
+  compare_loss<softmax_cross_entropy<label_smoothing{0.1}>>();
+  compare_loss<cosine_distance<axis{1}>>();
+  compare_loss<mean_pairwise_squared_error<>>();
+}
+
+namespace {
+
+using lenet_net = nets::lenet_arg_scope<nets::lenet<dropout_keep_prob{0.5}>>;
+template <class... More>
+using lenet_model = model<lenet_net, input<8, 28, 28, 1>, labels<8>, sparse_softmax_cross_entropy<>,
+                          More...>;
+
+/// Small numbers: a few steps must not blow differences up.
+const std::vector<float> lenet_images = [] {
+  auto x = random_numbers<float>(8 * 28 * 28, 4);
+  for (float& v : x) v *= 0.2f;
+  return x;
+}();
+const std::vector<int> lenet_labels = random_labels(8, 10);
+
+template <class Optimizer>
+void compare_updates(const Optimizer& optimizer) {
+  lenet_model<> cpu;
+  lenet_model<gpu<float>> there;
+  cpu.initialize(2), there.initialize(2);
+  for (int step = 0; step < 3; ++step) {
+    cpu.set_random(9, static_cast<std::uint64_t>(step));
+    there.set_random(9, static_cast<std::uint64_t>(step));
+    cpu.backward(lenet_images, lenet_labels);
+    cpu.update(optimizer);
+    there.launch_step(optimizer, lenet_images, lenet_labels);
+  }
+  there.wait();
+  CHECK(there.total_loss() == Approx(cpu.total_loss()).epsilon(1e-4));
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+    INFO(cpu.variable_name(v));
+    CHECK(distance_of(std::as_const(there).variable(v), std::as_const(cpu).variable(v)) < 1e-2);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("steps, by each optimizer") {
+  compare_updates(gradient_descent{0.01});
+  compare_updates(momentum{0.01, 0.9});
+  compare_updates(momentum{0.01, 0.9, true});
+  compare_updates(adam{0.001});
+  compare_updates(rmsprop{0.001, 0.9, 0.5});
+  compare_updates(rmsprop{.learning_rate = 0.001, .momentum = 0.5, .centered = true});
+  compare_updates(adagrad{0.01});
+  compare_updates(adadelta{0.1});
+  compare_updates(ftrl{0.01});
+  compare_updates(proximal_gradient_descent{0.01, 0.001, 0.01});
+  compare_updates(proximal_adagrad{0.01, 0.1, 0.001, 0.01});
+}
+
+namespace {
+
+/// An optimizer of a user's own: it runs on the CPU, on copies.
+struct sign_descent {
+  double learning_rate = 0.01;
+  template <class T>
+  void update(runner<T>& r) const {
+    const auto w = r.flat_variables(), g = r.flat_gradients();
+    for (std::size_t i = 0; i < w.size(); ++i)
+      w[i] -= T(learning_rate) * T((g[i] > 0) - (g[i] < 0));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an optimizer of one's own") {
+  lenet_model<> cpu;
+  lenet_model<gpu<float>> there;
+  cpu.initialize(2), there.initialize(2);
+  cpu.backward(lenet_images, lenet_labels), cpu.update(sign_descent{});
+  there.launch_step(sign_descent{}, lenet_images, lenet_labels);
+  const auto w = there.variable<"LeNet/fc3/weights">();
+  const auto wanted = cpu.variable<"LeNet/fc3/weights">();
+  CHECK(distance_of(w, wanted) < 1e-2);
+}
+
+TEST_CASE("a replayed step sees another rate and another mask") {
+  lenet_model<gpu<bfloat16>> m;
+  m.initialize(2);
+  std::vector<float> losses;
+  for (int step = 0; step < 4; ++step) {
+    m.set_random(1, static_cast<std::uint64_t>(step));
+    m.launch_step(momentum{0.0, 0.9}, lenet_images, lenet_labels);
+    m.wait();
+    losses.push_back(m.total_loss());
+  }
+  CHECK(losses[2] != losses[3]);  // the variables stayed: the mask did not
+  for (int step = 0; step < 2; ++step) {
+    m.set_random(1, 3);
+    m.launch_step(momentum{0.01, 0.9}, lenet_images, lenet_labels);
+  }
+  m.wait();
+  CHECK(m.total_loss() < losses[3]);
+}
+
+TEST_CASE("equal bits every run") {
+  std::vector<std::vector<float>> first;
+  for (int run = 0; run < 2; ++run) {
+    lenet_model<gpu<bfloat16>> m;
+    m.keep_plans("gpu_test.plans");
+    m.initialize(2);
+    for (int step = 0; step < 5; ++step) {
+      m.set_random(1, static_cast<std::uint64_t>(step));
+      m.launch_step(adam{0.001}, lenet_images, lenet_labels);
+    }
+    std::vector<std::vector<float>> all;
+    for (int v = 0; v < decltype(m)::variable_count; ++v) {
+      const auto w = std::as_const(m).variable(v);
+      all.emplace_back(w.begin(), w.end());
+    }
+    if (run == 0)
+      first = all;
+    else
+      CHECK(all == first);
+  }
+  std::remove("gpu_test.plans");
+}
+
+TEST_CASE("bfloat16's losses follow float's") {
+  lenet_model<gpu<float>> wide;
+  lenet_model<gpu<bfloat16>> narrow;
+  wide.initialize(6), narrow.initialize(6);
+  double apart = 0, size = 0;
+  for (int step = 0; step < 60; ++step) {
+    wide.set_random(2, static_cast<std::uint64_t>(step));
+    narrow.set_random(2, static_cast<std::uint64_t>(step));
+    wide.launch_step(momentum{0.001, 0.9}, lenet_images, lenet_labels);
+    narrow.launch_step(momentum{0.001, 0.9}, lenet_images, lenet_labels);
+    wide.wait(), narrow.wait();
+    apart += std::abs(double(wide.total_loss()) - double(narrow.total_loss()));
+    size += double(wide.total_loss());
+  }
+  INFO(apart / size);
+  CHECK(apart < 0.02 * size);
+}
+
+TEST_CASE("sessions have streams of their own") {
+  lenet_model<gpu<float>> m;
+  m.initialize(1);
+  const auto wanted = m.forward(lenet_images);
+  const std::vector<float> first(wanted.begin(), wanted.end());
+  session a(m), b(m);
+  for (int run = 0; run < 3; ++run) {
+    const auto got = a.forward(lenet_images), also = b.forward(lenet_images);
+    CHECK(std::equal(got.begin(), got.end(), first.begin()));
+    CHECK(std::equal(also.begin(), also.end(), first.begin()));
+  }
+}
+
+TEST_CASE("profiles and kept plans") {
+  lenet_model<gpu<bfloat16>> m;
+  m.initialize(1);
+  const profiler p = profile_forward(m, 3, lenet_images);
+  CHECK(p.rows().size() > 3);
+  for (const profile_row& row : p.rows()) CHECK(row.seconds > 0);
+  CHECK(m.plans().find("forward bf16") != std::string::npos);
+}
+
+TEST_CASE("wrong inputs are refused, and nothing is lost") {
+  lenet_model<gpu<float>> m;
+  m.initialize(1);
+  CHECK_THROWS_AS(m.forward(std::vector<float>(5)), input_error);
+  CHECK_THROWS_AS(m.backward(lenet_images, std::vector<int>(8, 11)), input_error);
+  CHECK(std::isfinite(m.backward(lenet_images, lenet_labels)));
+}
+
+namespace {
+
+struct huge_net : net<"huge", conv2d<512, kernel_size{3}, scope{"conv1"}>,
+                      conv2d<512, kernel_size{3}, scope{"conv2"}>> {};
+
+}  // namespace
+
+TEST_CASE("a model that does not fit says so before it runs") {
+  using huge = model<huge_net, input<512, 512, 512, 3>, gpu<float>>;
+  try {
+    huge m;
+    FAIL("it fits");
+  } catch (const error& e) {
+    INFO(e.what());
+    CHECK(std::string(e.what()).find("MiB of device memory") != std::string::npos);
+  }
+}
