@@ -107,7 +107,8 @@ bool serve(const gpu_case& c) {
     const auto start = clock::now();
     for (int i = 0; i < calls; ++i) call();
     wait();
-    std::printf("%.6f\n", std::chrono::duration<double>(clock::now() - start).count() * 1e3 / calls);
+    std::printf("%.6f\n",
+                std::chrono::duration<double>(clock::now() - start).count() * 1e3 / calls);
     std::fflush(stdout);
   }
   return true;
@@ -132,8 +133,6 @@ bool serve_net(const gpu_case& c) {
 
 }  // namespace
 
-bool SLIM_BENCH_NET(const gpu_case& c) {
-  return serve_net<described::SLIM_BENCH_NET>(c);
-}
+bool SLIM_BENCH_NET(const gpu_case& c) { return serve_net<described::SLIM_BENCH_NET>(c); }
 
 }  // namespace slim_bench

@@ -17,6 +17,8 @@
 #include <slim/profile.hpp>
 #include <slim/slim.hpp>
 
+#include "device.hpp"
+
 namespace {
 
 using namespace slim;
@@ -24,7 +26,7 @@ using namespace slim;
 constexpr int classes = 1000;
 
 struct options {
-  std::string image, checkpoint, labels, trace, net = "vgg_16";
+  std::string image, checkpoint, labels, trace, net = "vgg_16", device = "cpu";
   bool profile = false;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -38,8 +40,8 @@ std::vector<std::string> read_labels(const std::string& path) {
   if (!file) throw error("cannot read the label file " + path);
   for (std::string line; std::getline(file, line);) names.push_back(line);
   if (names.size() != classes)
-    throw error(path + ": " + std::to_string(names.size()) + " labels, " +
-                std::to_string(classes) + " were expected");
+    throw error(path + ": " + std::to_string(names.size()) + " labels, " + std::to_string(classes) +
+                " were expected");
   return names;
 }
 
@@ -59,8 +61,7 @@ void print_top(const std::vector<double>& p, const std::vector<std::string>& nam
                     [&](int a, int b) { return p[std::size_t(a)] > p[std::size_t(b)]; });
   for (int i = 0; i < count; ++i) {
     const auto k = std::size_t(order[std::size_t(i)]);
-    std::printf("%8.4f %%  class %3zu  %s\n", 100 * p[k], k,
-                names.empty() ? "" : names[k].c_str());
+    std::printf("%8.4f %%  class %3zu  %s\n", 100 * p[k], k, names.empty() ? "" : names[k].c_str());
   }
 }
 
@@ -86,29 +87,33 @@ void profile(Model& m, const std::vector<float>& pixels, const options& o) {
   if (!(file << p.trace())) throw error("cannot write the trace " + o.trace);
 }
 
-template <class Net, int Size>
+template <class Net, int Size, class Device>
 void classify(const options& o) {
   const std::vector<std::string> names = read_labels(o.labels);
   const std::vector<float> pixels = vgg_preprocess_for_eval(read_image(o.image), Size, Size);
   cpu_device device(o.threads);
-  model<Net, input<1, Size, Size, 3>> m(device);
+  model<Net, input<1, Size, Size, 3>, Device> m(device);
   set_weights(m, o);
-  m.forward(pixels);  // touches the memory for the first time
+  for (int i = 0; i < 2; ++i) m.forward(pixels);  // touches memory, chooses and records kernels
   const auto start = std::chrono::steady_clock::now();
   const auto logits = m.forward(pixels);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   print_top(softmax_of(logits), names, 5);
-  std::printf("%.1f ms an image (threads: %d)\n", took.count(), device.threads());
+  if (o.device == "gpu")
+    std::printf("%.2f ms an image (GPU)\n", took.count());
+  else
+    std::printf("%.1f ms an image (threads: %d)\n", took.count(), device.threads());
   if (o.profile || !o.trace.empty()) profile(m, pixels, o);
 }
 
-void classify(const options& o) {
+template <class Device>
+void classify_on(const options& o) {
   using namespace nets;
-  if (o.net == "alexnet_v2") return classify<alexnet_v2_arg_scope<alexnet_v2<>>, 224>(o);
-  if (o.net == "overfeat") return classify<overfeat_arg_scope<overfeat<>>, 231>(o);
-  if (o.net == "vgg_a") return classify<vgg_arg_scope<vgg_a<>>, 224>(o);
-  if (o.net == "vgg_19") return classify<vgg_arg_scope<vgg_19<>>, 224>(o);
-  classify<vgg_arg_scope<vgg_16<>>, 224>(o);
+  if (o.net == "alexnet_v2") return classify<alexnet_v2_arg_scope<alexnet_v2<>>, 224, Device>(o);
+  if (o.net == "overfeat") return classify<overfeat_arg_scope<overfeat<>>, 231, Device>(o);
+  if (o.net == "vgg_a") return classify<vgg_arg_scope<vgg_a<>>, 224, Device>(o);
+  if (o.net == "vgg_19") return classify<vgg_arg_scope<vgg_19<>>, 224, Device>(o);
+  classify<vgg_arg_scope<vgg_16<>>, 224, Device>(o);
 }
 
 }  // namespace
@@ -125,11 +130,12 @@ int main(int argc, char** argv) {
   app.add_flag("--profile", o.profile, "prints where the time goes");
   app.add_option("--trace", o.trace, "writes the profile as a trace for ui.perfetto.dev");
   app.add_option("--seed", o.seed, "of the random weights");
+  examples::add_device(app, o.device);
   app.add_option("--net", o.net, "the network, by TF-Slim's name")
       ->check(CLI::IsMember({"alexnet_v2", "overfeat", "vgg_a", "vgg_16", "vgg_19"}));
   try {
     app.parse(argc, argv);
-    classify(o);
+    examples::on_device(o.device, [&]<class Device>(Device) { classify_on<Device>(o); });
   } catch (const CLI::Success& e) {
     return app.exit(e);  // --help
   } catch (const std::exception& e) {

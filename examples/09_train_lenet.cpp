@@ -17,6 +17,7 @@
 #include <slim/learning.hpp>
 #include <slim/summaries/summary_set.hpp>
 
+#include "device.hpp"
 #include "glyphs/classifiers.hpp"
 #include "plot/curves.hpp"
 
@@ -25,7 +26,7 @@ namespace {
 using namespace slim;
 
 struct options {
-  std::string data, net = "lenet", logdir = "lenet_log", picture;
+  std::string data, net = "lenet", logdir = "lenet_log", picture, device = "cpu";
   std::int64_t steps = 2000;
   double learning_rate = 0.001;
   int threads = 2;
@@ -59,11 +60,11 @@ std::vector<plot::point> smoothed(const std::vector<plot::point>& all, std::size
   return means;
 }
 
-template <class Kind>
+template <class Kind, class Device>
 void train(const options& o) {
   const auto start = std::chrono::steady_clock::now();
   cpu_device device(o.threads);
-  glyphs::trainer<Kind> m(device);
+  glyphs::trainer<Kind, Device> m(device);
   m.initialize(o.seed);
   const data::record_set records = glyphs::read_split(o.data, "train");
   auto batches = glyphs::read_batches<Kind>(records, o.threads, o.seed);
@@ -130,12 +131,12 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads)->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--seed", o.seed, "of weights, order and dropout")->capture_default_str();
   app.add_option("--picture", o.picture, "the learning curve as SVG; default within the logdir");
+  examples::add_device(app, o.device);
   try {
     app.parse(argc, argv);
-    if (o.net == "cifarnet")
-      train<glyphs::cifarnet>(o);
-    else
-      train<glyphs::lenet>(o);
+    examples::on_device(o.device, [&]<class Device>(Device) {
+      o.net == "cifarnet" ? train<glyphs::cifarnet, Device>(o) : train<glyphs::lenet, Device>(o);
+    });
   } catch (const CLI::ParseError& e) {
     return app.exit(e);
   } catch (const std::exception& e) {

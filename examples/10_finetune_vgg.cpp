@@ -14,6 +14,7 @@
 #include <slim/preprocessing/vgg_preprocessing.hpp>
 #include <slim/slim.hpp>
 
+#include "device.hpp"
 #include "glyphs/input.hpp"
 
 namespace {
@@ -22,10 +23,12 @@ using namespace slim;
 
 constexpr int batch = 8, size = 224, classes = 26;
 using net = nets::vgg_arg_scope<nets::vgg_16<num_classes{classes}>>;
-using vgg = model<net, input<batch, size, size, 3>, labels<batch>, sparse_softmax_cross_entropy<>>;
+template <class Device>
+using vgg =
+    model<net, input<batch, size, size, 3>, labels<batch>, sparse_softmax_cross_entropy<>, Device>;
 
 struct options {
-  std::string data, checkpoint, logdir = "vgg_log";
+  std::string data, checkpoint, logdir = "vgg_log", device = "cpu";
   std::vector<std::string> exclude{"vgg_16/fc8"}, train{"vgg_16/fc8"};
   std::int64_t steps = 100;
   double learning_rate = 0.001;
@@ -45,7 +48,8 @@ struct decode_rgb {
 };
 using rgb_batches = data::pipeline<data::record_set, decode_rgb, float, int>;
 
-double held_out_accuracy(vgg& m, const options& o) {
+template <class Model>
+double held_out_accuracy(Model& m, const options& o) {
   const data::record_set records = glyphs::read_split(o.data, "test");
   rgb_batches batches(records,
                       {.batch_size = batch,
@@ -62,14 +66,15 @@ double held_out_accuracy(vgg& m, const options& o) {
   return accuracy.value();
 }
 
+template <class Device>
 void finetune(const options& o) {
   cpu_device device(o.threads);
-  vgg m(device);
+  vgg<Device> m(device);
   m.initialize(1);
 
   // TF-Slim's get_variables_to_restore and assign_from_checkpoint_fn.
   const variable_map restored(get_variables_to_restore(m, {}, o.exclude));
-  const auto init = assign_from_checkpoint_fn<vgg>(o.checkpoint, restored);
+  const auto init = assign_from_checkpoint_fn<vgg<Device>>(o.checkpoint, restored);
   std::vector<std::string> trained;
   for (const std::string& scope : o.train) {
     const auto found = get_trainable_variables(m, scope);
@@ -112,9 +117,10 @@ int main(int argc, char** argv) {
   app.add_option("--steps", o.steps)->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--learning-rate", o.learning_rate)->capture_default_str();
   app.add_option("--threads", o.threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  examples::add_device(app, o.device);
   try {
     app.parse(argc, argv);
-    finetune(o);
+    examples::on_device(o.device, [&]<class Device>(Device) { finetune<Device>(o); });
   } catch (const CLI::ParseError& e) {
     return app.exit(e);
   } catch (const std::exception& e) {

@@ -11,6 +11,7 @@
 #include <slim/data/dataset_info.hpp>
 #include <slim/evaluation.hpp>
 
+#include "device.hpp"
 #include "glyphs/classifiers.hpp"
 
 namespace {
@@ -18,7 +19,7 @@ namespace {
 using namespace slim;
 
 struct options {
-  std::string data, net = "lenet", logdir = "lenet_log";
+  std::string data, net = "lenet", logdir = "lenet_log", device = "cpu";
   bool once = false;
   double interval = 5, timeout = 60;
   int threads = 1;
@@ -43,10 +44,10 @@ void print(std::int64_t step, const glyphs::held_out<Kind>& test, const data::la
   std::fflush(stdout);
 }
 
-template <class Kind>
+template <class Kind, class Device>
 void evaluate(const options& o) {
   cpu_device device(o.threads);
-  glyphs::classifier<Kind> m(device);
+  glyphs::classifier<Kind, Device> m(device);
   glyphs::held_out<Kind> test(o.data, o.threads);
   const data::label_map names = data::read_label_file(o.data);
   const auto step = [&] { test.step(m); };
@@ -86,12 +87,13 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--threads", o.threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  examples::add_device(app, o.device);
   try {
     app.parse(argc, argv);
-    if (o.net == "cifarnet")
-      evaluate<glyphs::cifarnet>(o);
-    else
-      evaluate<glyphs::lenet>(o);
+    examples::on_device(o.device, [&]<class Device>(Device) {
+      o.net == "cifarnet" ? evaluate<glyphs::cifarnet, Device>(o)
+                          : evaluate<glyphs::lenet, Device>(o);
+    });
   } catch (const CLI::ParseError& e) {
     return app.exit(e);
   } catch (const std::exception& e) {

@@ -16,7 +16,9 @@ OPTIONAL = {"image.hpp": "jpeglib.h", "image/": "jpeglib.h", "preprocessing/": "
             "data/image_handler.hpp": "jpeglib.h", "data/tfexample_decoder.hpp": "jpeglib.h",
             "data/": "zlib.h", "summaries/": "zlib.h",
             "learning.hpp": "leveldb/env.h", "learning/": "leveldb/env.h",
-            "evaluation.hpp": "leveldb/env.h"}
+            "evaluation.hpp": "leveldb/env.h",
+            **{f"kernels/cuda/{name}.hpp": "cublasLt.h"
+               for name in ("stream", "plans", "optimizers")}}
 
 
 def headers():

@@ -33,11 +33,11 @@ struct cifarnet {
 template <class Kind>
 using pictures = slim::input<batch, Kind::size, Kind::size, Kind::channels>;
 /// To be trained, and to classify alone.
-template <class Kind>
+template <class Kind, class Device>
 using trainer = slim::model<typename Kind::net, pictures<Kind>, slim::labels<batch>,
-                            slim::sparse_softmax_cross_entropy<>>;
-template <class Kind>
-using classifier = slim::model<typename Kind::net, pictures<Kind>>;
+                            slim::sparse_softmax_cross_entropy<>, Device>;
+template <class Kind, class Device>
+using classifier = slim::model<typename Kind::net, pictures<Kind>, Device>;
 
 template <class Kind>
 using batches = slim::data::pipeline<slim::data::record_set, typename Kind::decode, float, int>;

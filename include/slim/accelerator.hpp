@@ -1,5 +1,5 @@
-// A device besides the CPU, as the runner sees it: memory of its own, copies, and runs of a program's
-// steps. gpu.hpp has the one there is.
+// A device besides the CPU, as the runner sees it: memory of its own, copies, and runs of a
+// program's steps. gpu.hpp has the one there is.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,17 @@ struct element_range {
 /// the learning rate.
 struct optimizer_step {
   enum class formula : int {
-    gradient_descent, momentum, nesterov, adam, rmsprop, centered_rmsprop, adagrad, adadelta,
-    proximal_gradient_descent, proximal_adagrad, ftrl
+    gradient_descent,
+    momentum,
+    nesterov,
+    adam,
+    rmsprop,
+    centered_rmsprop,
+    adagrad,
+    adadelta,
+    proximal_gradient_descent,
+    proximal_adagrad,
+    ftrl
   };
   formula kind = formula::gradient_descent;
   float numbers[8]{};
@@ -53,8 +62,8 @@ class accelerator {
   virtual void download(void* to, const std::byte* from, std::size_t bytes) = 0;
 
   /// Brings an input of a run to `to`: elements of the type that the program wants, from floats or
-  /// ints in the caller's memory, or on the device where `there`. The copy overlaps earlier runs; the
-  /// caller's memory may be changed when the next run has been waited for.
+  /// ints in the caller's memory, or on the device where `there`. The copy overlaps earlier runs;
+  /// the caller's memory may be changed when the next run has been waited for.
   virtual void feed(int input, std::byte* to, element type, const void* from, long elements,
                     bool there) = 0;
   /// Starts steps [first, last), and `then` an update. Runs of the same steps over the same memory
@@ -79,7 +88,9 @@ class mirrored_buffer {
  public:
   mirrored_buffer() = default;
   mirrored_buffer(std::size_t bytes, accelerator* on, std::string_view what)
-      : host_(bytes), on_(on), there_(on != nullptr && bytes > 0 ? on->allocate(bytes, what) : nullptr) {}
+      : host_(bytes),
+        on_(on),
+        there_(on != nullptr && bytes > 0 ? on->allocate(bytes, what) : nullptr) {}
   mirrored_buffer(mirrored_buffer&& other) noexcept { *this = std::move(other); }
   mirrored_buffer& operator=(mirrored_buffer&& other) noexcept {
     std::swap(host_, other.host_), std::swap(on_, other.on_), std::swap(there_, other.there_);

@@ -34,8 +34,8 @@ struct scalar {
 namespace detail {
 
 template <class Part>
-constexpr bool is_backend = std::is_same_v<Part, backend::eigen> ||
-                            std::is_same_v<Part, backend::cpu>;
+constexpr bool is_backend =
+    std::is_same_v<Part, backend::eigen> || std::is_same_v<Part, backend::cpu>;
 
 template <class... Part>
 struct settings {
@@ -54,7 +54,7 @@ template <class First, class... Rest>
 struct settings<First, Rest...> : settings<Rest...> {};
 /// A part that names the backend it stands for, such as gpu<...>.
 template <class First, class... Rest>
-  requires requires { typename First::as_backend; }
+requires requires { typename First::as_backend; }
 struct settings<First, Rest...> : settings<Rest...> {
   using backend = typename First::as_backend;
 };
@@ -81,14 +81,13 @@ using target_of =
 /// Net on its parts: inputs, labels, losses, fetch<...>, scalar<T>, convolution<exact>,
 /// backend::eigen. One thread at a time may use a model; many may run its sessions (session.hpp).
 template <class Net, class... Part>
-class model
-    : public detail::forward_passes<network_facts<detail::target_of<Part...>, Net, Part...>,
-                                    runner<typename detail::target_of<Part...>::scalar>,
-                                    typename detail::target_of<Part...>::scalar> {
+class model : public detail::forward_passes<network_facts<detail::target_of<Part...>, Net, Part...>,
+                                            runner<typename detail::target_of<Part...>::scalar>,
+                                            typename detail::target_of<Part...>::scalar> {
   using target_type = detail::target_of<Part...>;
-  static_assert(std::is_same_v<typename detail::settings<Part...>::scalar,
-                               typename target_type::scalar>,
-                "a model computes in float or double");
+  static_assert(
+      std::is_same_v<typename detail::settings<Part...>::scalar, typename target_type::scalar>,
+      "a model computes in float or double");
   using T = typename target_type::scalar;
 
  public:
@@ -126,12 +125,11 @@ class model
 
   /// On a device of its own, with as many threads as the machine has.
   template <class Inference = inference>
-    requires(detail::compiles<Inference, training, trains>())
-  model() : model(nullptr) {}
+  requires(detail::compiles<Inference, training, trains>()) model() : model(nullptr) {}
   /// On a device that outlives it.
   template <class Inference = inference>
-    requires(detail::compiles<Inference, training, trains>())
-  explicit model(cpu_device& device) : model(&device) {}
+  requires(detail::compiles<Inference, training, trains>()) explicit model(cpu_device& device)
+      : model(&device) {}
 
   /// Sets every variable by its initializer; equal seeds give equal values.
   void initialize(std::uint64_t seed = 1) { runner_.initialize(seed); }
@@ -246,8 +244,8 @@ class model
       : base(std::in_place, device, inference::program_view(), training_or_null(), 0,
              detail::accelerator_for<typename target_type::backend>(accelerator_bytes())) {}
 
-  /// Bytes of an accelerator's memory that the arenas of this model take, an optimizer's slots and a
-  /// kernel's own scratch memory apart.
+  /// Bytes of an accelerator's memory that the arenas of this model take, an optimizer's slots and
+  /// a kernel's own scratch memory apart.
   static constexpr long accelerator_bytes() {
     constexpr program i = inference::program_view();
     const long variables = i.variable_elements * i.scalar_bytes;

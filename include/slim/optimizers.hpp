@@ -100,7 +100,9 @@ bool update_there(runner<T>& r, const Optimizer& optimizer, optimizer_step::form
 
 /// Whether accelerators have an optimizer's update; others run on the CPU.
 template <class Optimizer>
-constexpr bool is_accelerated = requires { Optimizer::accelerates; };
+constexpr bool is_accelerated = requires {
+  Optimizer::accelerates;
+};
 
 /// w -= learning_rate * g.
 struct gradient_descent {
@@ -220,8 +222,9 @@ struct rmsprop {
   template <class T>
   void update(runner<T>& r) const {
     using formula = optimizer_step::formula;
-    if (centered ? detail::update_there<3>(r, *this, formula::centered_rmsprop, decay, momentum, epsilon)
-                 : detail::update_there<2>(r, *this, formula::rmsprop, decay, momentum, epsilon))
+    if (centered
+            ? detail::update_there<3>(r, *this, formula::centered_rmsprop, decay, momentum, epsilon)
+            : detail::update_there<2>(r, *this, formula::rmsprop, decay, momentum, epsilon))
       return;
     const T rate = detail::hyperparameter<T>(learning_rate), rho = detail::hyperparameter<T>(decay);
     const T mu = detail::hyperparameter<T>(momentum), e = detail::hyperparameter<T>(epsilon);
@@ -374,8 +377,7 @@ struct ftrl {
 
   template <class T>
   void update(runner<T>& r) const {
-    if (detail::update_there<2>(r, *this, optimizer_step::formula::ftrl,
-                                l1_regularization_strength,
+    if (detail::update_there<2>(r, *this, optimizer_step::formula::ftrl, l1_regularization_strength,
                                 l2_regularization_strength + beta / (2 * learning_rate),
                                 l2_shrinkage_regularization_strength, -learning_rate_power))
       return;

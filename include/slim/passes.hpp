@@ -155,7 +155,8 @@ class passes {
     execution_.inputs = fed_.data();
     caller_output_ = output;
   }
-  /// Runs steps [first, last) of the pass that was started and, on an accelerator, `then` an update.
+  /// Runs steps [first, last) of the pass that was started and, on an accelerator, `then` an
+  /// update.
   void run(int first, int last, const update_call* then = nullptr) {
     run(*last_, execution_, first, last, then);
   }
@@ -210,8 +211,8 @@ class passes {
     if (then != nullptr) on_->run(p, e, last, last, then);
   }
   execution on(const model_memory& memory, T* output, int n) {
-    return {arena_.data(),    memory.prepared, output, memory.variables,
-            memory.gradients, inputs_.data(),  n,      device_,
+    return {arena_.data(),    memory.prepared,       output, memory.variables,
+            memory.gradients, inputs_.data(),        n,      device_,
             random_key_,      !execution_.backwards, on_};
   }
   std::string path_of(int scope) const {

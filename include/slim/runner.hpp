@@ -38,9 +38,8 @@ class runner {
         gradients_(trains_ ? bytes(inference.variable_elements) : 0, on_.get(), "gradients"),
         prepared_(static_cast<std::size_t>(inference.memory.prepared_bytes), on_.get(),
                   "prepared weights"),
-        training_prepared_(
-            trains_ ? static_cast<std::size_t>(training_.memory.prepared_bytes) : 0, on_.get(),
-            "prepared weights of training"),
+        training_prepared_(trains_ ? static_cast<std::size_t>(training_.memory.prepared_bytes) : 0,
+                           on_.get(), "prepared weights of training"),
         passes_(device, threads, inference_,
                 std::max(inference.memory.bytes, training_.memory.bytes), on_.get()),
         losses_(static_cast<std::size_t>(training_.losses.size())),
@@ -139,8 +138,9 @@ class runner {
     std::vector<mirrored_buffer> made;
     for (const double value : initial) {
       made.emplace_back(variables_.size(), on_.get(), "an optimizer's slots");
+      if (value == 0) continue;  // as it is
       const std::span<T> elements = flat(made.back());
-      if (value != 0) std::fill(elements.begin(), elements.end(), static_cast<T>(value));
+      std::fill(elements.begin(), elements.end(), static_cast<T>(value));
     }
     slots_ = std::move(made);
     optimizer_ = optimizer;
@@ -275,10 +275,11 @@ class runner {
   void run_update_ops() {
     forbid_when_frozen("update");
     if (!updates_due_) return;
-    if (training_.first_update == training_.steps.size()) return void(updates_due_ = false);
+    updates_due_ = false;
+    if (training_.first_update == training_.steps.size()) return;
+    variables_.for_kernels();  // with what was written to them since the backward pass
     passes_.run(training_.first_update, training_.steps.size());
     variables_.kernels_wrote();
-    updates_due_ = false;
     variables_changed();
   }
 
@@ -372,7 +373,7 @@ class runner {
   std::span<const element_range> updated_;
   std::vector<mirrored_buffer> slots_;
   update_call* postponed_ = nullptr;  // where the update of a launched step goes
-  std::string_view optimizer_;  // whose slots they are
+  std::string_view optimizer_;        // whose slots they are
   long updates_ = 0;
   std::mutex preparing_;
   std::atomic<std::uint64_t> version_{1};           // of the variables

@@ -1,9 +1,11 @@
-// Which function of the library of CUDA kernels each op runs: backend::gpu<P>. Users' own activations,
-// regularizers and losses have no kernel here; a specialisation of kernel_of gives them one.
+// Which function of the library of CUDA kernels each op runs: backend::gpu<P>. Users' own
+// activations, regularizers and losses have no kernel here; a specialisation of kernel_of gives
+// them one.
 #pragma once
 
 #include <slim/accelerator.hpp>
 #include <slim/activations.hpp>
+#include <slim/compile.hpp>
 #include <slim/graph/builder.hpp>
 #include <slim/losses/functions.hpp>
 #include <slim/op/batch_norm.hpp>
@@ -19,7 +21,6 @@
 #include <slim/op/regularizer.hpp>
 #include <slim/op/softmax.hpp>
 #include <slim/regularizers.hpp>
-#include <slim/compile.hpp>
 
 #include "library.hpp"
 
@@ -336,23 +337,23 @@ struct plain {
 
 }  // namespace cuda
 
-#define SLIM_CUDA_KERNEL(Op, ...)                          \
-  namespace cuda {                                         \
+#define SLIM_CUDA_KERNEL(Op, ...)                                \
+  namespace cuda {                                               \
   inline void run_##Op(const kernel_call& call) { __VA_ARGS__; } \
-  }                                                        \
-  template <class P>                                       \
+  }                                                              \
+  template <class P>                                             \
   struct kernel_of<op::Op, float, backend::gpu<P>> : cuda::plain<&cuda::run_##Op> {};
 /// The same of an op with an activation A; none where the library does not have A.
-#define SLIM_CUDA_KERNEL_WITH(Op, ...)                     \
-  namespace cuda {                                         \
-  template <class A>                                       \
-  void run_##Op(const kernel_call& call) {                 \
-    constexpr function f = function_of<A>;                 \
-    __VA_ARGS__;                                           \
-  }                                                        \
-  }                                                        \
-  template <class A, class P>                              \
-  struct kernel_of<op::Op<A>, float, backend::gpu<P>>      \
+#define SLIM_CUDA_KERNEL_WITH(Op, ...)                \
+  namespace cuda {                                    \
+  template <class A>                                  \
+  void run_##Op(const kernel_call& call) {            \
+    constexpr function f = function_of<A>;            \
+    __VA_ARGS__;                                      \
+  }                                                   \
+  }                                                   \
+  template <class A, class P>                         \
+  struct kernel_of<op::Op<A>, float, backend::gpu<P>> \
       : cuda::plain<&cuda::run_##Op<A>, (cuda::number_of<A> >= 0)> {};
 
 // Element by element.
@@ -360,21 +361,21 @@ SLIM_CUDA_KERNEL(add, add(on(call), in(call, 0), in(call, 1), function::identity
 SLIM_CUDA_KERNEL(copy, copy(on(call), in(call, 0), out(call)))
 SLIM_CUDA_KERNEL(one, fill(on(call), out(call), 1))
 SLIM_CUDA_KERNEL(scale, scale(on(call), in(call, 0), in(call, 1), out(call)))
-SLIM_CUDA_KERNEL(bias_add, add_bias(on(call), in(call, 0), in(call, 1), {}, function::identity,
-                                    out(call)))
+SLIM_CUDA_KERNEL(bias_add,
+                 add_bias(on(call), in(call, 0), in(call, 1), {}, function::identity, out(call)))
 SLIM_CUDA_KERNEL(bias_backward, sum_rows(on(call), in(call, 0), out(call)))
-SLIM_CUDA_KERNEL(dropout, dropout(on(call), in(call, 0), call.a().integer, call.a().number,
-                                  out(call)))
-SLIM_CUDA_KERNEL(dropout_backward, dropout(on(call), in(call, 0), call.a().integer,
-                                           call.a().number, out(call)))
+SLIM_CUDA_KERNEL(dropout,
+                 dropout(on(call), in(call, 0), call.a().integer, call.a().number, out(call)))
+SLIM_CUDA_KERNEL(dropout_backward,
+                 dropout(on(call), in(call, 0), call.a().integer, call.a().number, out(call)))
 SLIM_CUDA_KERNEL(one_hot, one_hot(on(call), in(call, 0), call.a().integer, float(call.a().number),
                                   float(call.a().second), out(call)))
 SLIM_CUDA_KERNEL_WITH(activation, activate(on(call), in(call, 0), f, out(call)))
 SLIM_CUDA_KERNEL_WITH(activation_backward,
                       activate_backward(on(call), in(call, 0), in(call, 1), f, out(call)))
 SLIM_CUDA_KERNEL_WITH(fused_add, add(on(call), in(call, 0), in(call, 1), f, out(call)))
-SLIM_CUDA_KERNEL_WITH(fused_scale_shift, scale_shift(on(call), in(call, 0), in(call, 1),
-                                                     in(call, 2), f, out(call)))
+SLIM_CUDA_KERNEL_WITH(fused_scale_shift,
+                      scale_shift(on(call), in(call, 0), in(call, 1), in(call, 2), f, out(call)))
 SLIM_CUDA_KERNEL(scale_shift, scale_shift(on(call), in(call, 0), in(call, 1), in(call, 2),
                                           function::identity, out(call)))
 SLIM_CUDA_KERNEL(tile_channels, tile_channels(on(call), in(call, 0), call.a().integer, out(call)))
@@ -472,9 +473,8 @@ struct kernel_of<op::fused_matmul<A>, float, backend::gpu<P>> {
 template <class P>
 struct kernel_of<op::matmul_backward_data, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::contraction<P>(g, n, "product",
-                                &cuda::run_dense_backward_data<no_activation, false>, false, false,
-                                0);
+    return cuda::contraction<P>(
+        g, n, "product", &cuda::run_dense_backward_data<no_activation, false>, false, false, 0);
   }
 };
 template <class A, class P>
@@ -496,13 +496,15 @@ SLIM_CUDA_KERNEL(depthwise_convolution,
                            shape_of(call.a().win, call.in(0).dims, call.out().dims.back()),
                            in(call, 0), in(call, 1), out(call)))
 SLIM_CUDA_KERNEL(depthwise_convolution_backward_data,
-                 depthwise_backward_data(
-                     on(call), shape_of(call.a().win, call.out().dims, call.in(0).dims.back()),
-                     in(call, 0), in(call, 1), out(call)))
+                 depthwise_backward_data(on(call),
+                                         shape_of(call.a().win, call.out().dims,
+                                                  call.in(0).dims.back()),
+                                         in(call, 0), in(call, 1), out(call)))
 SLIM_CUDA_KERNEL(depthwise_convolution_backward_filter,
-                 depthwise_backward_filter(
-                     on(call), shape_of(call.a().win, call.in(0).dims, call.in(1).dims.back()),
-                     in(call, 0), in(call, 1), out(call)))
+                 depthwise_backward_filter(on(call),
+                                           shape_of(call.a().win, call.in(0).dims,
+                                                    call.in(1).dims.back()),
+                                           in(call, 0), in(call, 1), out(call)))
 
 // Pooling.
 SLIM_CUDA_KERNEL(max_pool, max_pool(on(call), pool_of(call, call.in(0).dims), in(call, 0),
@@ -518,25 +520,25 @@ SLIM_CUDA_KERNEL(max_pool_search_backward,
                                           in(call, 1), out(call)))
 SLIM_CUDA_KERNEL_WITH(max_pool_activation_backward, {
   const shape x = call.out().dims;
-  const convolution_shape s{x[0], x[1], x[2],     x[3],     2,   2, 2, 2,
-                            1,    1,    0,        0,        x[1] / 2, x[2] / 2, x[3]};
+  const convolution_shape s{x[0], x[1], x[2], x[3], 2,        2,        2,   2,
+                            1,    1,    0,    0,    x[1] / 2, x[2] / 2, x[3]};
   max_pool_activation_backward(on(call), s, in(call, 0), in(call, 1), in(call, 2), f, out(call));
 })
-SLIM_CUDA_KERNEL(avg_pool, avg_pool(on(call), pool_of(call, call.in(0).dims), in(call, 0),
-                                    out(call)))
+SLIM_CUDA_KERNEL(avg_pool,
+                 avg_pool(on(call), pool_of(call, call.in(0).dims), in(call, 0), out(call)))
 SLIM_CUDA_KERNEL(avg_pool_backward, avg_pool_backward(on(call), pool_of(call, call.out().dims),
                                                       in(call, 0), out(call)))
 
 // Batch normalisation.
-SLIM_CUDA_KERNEL(batch_norm, batch_norm(on(call), in(call, 0),
-                                        norm_of(call, out(call, 1), out(call, 2), 3),
-                                        function::identity, out(call)))
-SLIM_CUDA_KERNEL_WITH(fused_batch_norm, batch_norm(on(call), in(call, 0),
-                                                   norm_of(call, out(call, 1), out(call, 2), 3), f,
-                                                   out(call)))
-SLIM_CUDA_KERNEL(batch_norm_inference, normalize(on(call), in(call, 0),
-                                                 norm_of(call, in(call, 1), in(call, 2), 3),
-                                                 function::identity, out(call)))
+SLIM_CUDA_KERNEL(batch_norm,
+                 batch_norm(on(call), in(call, 0), norm_of(call, out(call, 1), out(call, 2), 3),
+                            function::identity, out(call)))
+SLIM_CUDA_KERNEL_WITH(fused_batch_norm,
+                      batch_norm(on(call), in(call, 0),
+                                 norm_of(call, out(call, 1), out(call, 2), 3), f, out(call)))
+SLIM_CUDA_KERNEL(batch_norm_inference,
+                 normalize(on(call), in(call, 0), norm_of(call, in(call, 1), in(call, 2), 3),
+                           function::identity, out(call)))
 SLIM_CUDA_KERNEL(batch_norm_backward,
                  batch_norm_backward(on(call), in(call, 0), in(call, 1),
                                      norm_of(call, in(call, 2), in(call, 3), 4), true, out(call),
@@ -567,8 +569,7 @@ SLIM_CUDA_KERNEL(update_moving_average, {
 
 // Rows and losses.
 SLIM_CUDA_KERNEL(softmax, softmax(on(call), in(call, 0), call.in(0).dims.back(), out(call)))
-SLIM_CUDA_KERNEL(log_softmax, log_softmax(on(call), in(call, 0), call.in(0).dims.back(),
-                                          out(call)))
+SLIM_CUDA_KERNEL(log_softmax, log_softmax(on(call), in(call, 0), call.in(0).dims.back(), out(call)))
 SLIM_CUDA_KERNEL(softmax_backward, softmax_backward(on(call), in(call, 0), in(call, 1),
                                                     call.in(0).dims.back(), out(call)))
 SLIM_CUDA_KERNEL(log_softmax_backward, log_softmax_backward(on(call), in(call, 0), in(call, 1),
@@ -594,10 +595,10 @@ struct kernel_of<op::softmax_cross_entropy, float, backend::gpu<P>> {
     return cuda::kernel("cuda", &cuda::run_softmax_cross_entropy, long{g.input_shape(n, 0)[0]} * 4);
   }
 };
-SLIM_CUDA_KERNEL(weighted_mean, weighted_mean(on(call), in(call, 0), reduction_of(call, 1),
-                                              out(call)))
-SLIM_CUDA_KERNEL(weighted_mean_backward, weighted_mean_backward(on(call), in(call, 1),
-                                                                reduction_of(call, 2), out(call)))
+SLIM_CUDA_KERNEL(weighted_mean,
+                 weighted_mean(on(call), in(call, 0), reduction_of(call, 1), out(call)))
+SLIM_CUDA_KERNEL(weighted_mean_backward,
+                 weighted_mean_backward(on(call), in(call, 1), reduction_of(call, 2), out(call)))
 SLIM_CUDA_KERNEL(weighted_mean_weights_backward,
                  weighted_mean_weights_backward(on(call), in(call, 0), in(call, 1),
                                                 reduction_of(call, 2), out(call)))
@@ -622,15 +623,14 @@ struct kernel_of<op::elementwise_loss_backward<F, By>, float, backend::gpu<P>> {
                           cuda::in(call, 2), By == op::wrt::labels, cuda::out(call));
   }
 };
-SLIM_CUDA_KERNEL(cosine_distance, cosine_distance(on(call),
-                                                  axis_of(call.in(0).dims, call.a().integer),
-                                                  in(call, 0), in(call, 1), out(call)))
+SLIM_CUDA_KERNEL(cosine_distance,
+                 cosine_distance(on(call), axis_of(call.in(0).dims, call.a().integer), in(call, 0),
+                                 in(call, 1), out(call)))
 SLIM_CUDA_KERNEL(cosine_distance_backward,
                  cosine_distance_backward(on(call), axis_of(call.in(0).dims, call.a().integer),
                                           in(call, 0), in(call, 1), out(call)))
-SLIM_CUDA_KERNEL(pairwise_squared_error,
-                 pairwise_squared_error(on(call), in(call, 0), in(call, 1), call.out().dims[0],
-                                        out(call)))
+SLIM_CUDA_KERNEL(pairwise_squared_error, pairwise_squared_error(on(call), in(call, 0), in(call, 1),
+                                                                call.out().dims[0], out(call)))
 SLIM_CUDA_KERNEL(pairwise_squared_error_backward,
                  pairwise_squared_error_backward(on(call), in(call, 0), in(call, 1), in(call, 2),
                                                  call.in(2).dims[0], out(call)))

@@ -13,7 +13,7 @@ struct sum_of {
   template <int V>
   __device__ void operator()(long row, int channel, float (&sums)[1][V]) const {
     float values[V];
-    load(x + row * c + channel, values);
+    load_fixed(x + row * c + channel, values);
 #pragma unroll
     for (int i = 0; i < V; ++i) sums[0][i] += values[i];
   }
@@ -48,8 +48,8 @@ struct sums_around {
   template <int V>
   __device__ void operator()(long row, int channel, float (&sums)[2][V]) const {
     float values[V], middle[V];
-    load(x + row * c + channel, values);
-    load(x + channel, middle);
+    load_fixed(x + row * c + channel, values);
+    load_fixed(x + channel, middle);
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       const float apart = values[i] - middle[i];
@@ -99,6 +99,7 @@ __global__ void row_kernel(long rows, int c, Prepare prepare, F f) {
   if (mine >= row_step * groups) return;
   const int channel = static_cast<int>(mine % groups) * V;
   const auto constants = prepare(channel);
+#pragma unroll 4
   for (long row = mine / groups; row < rows; row += row_step) f(constants, row * c + channel);
 }
 
@@ -120,7 +121,8 @@ struct normal_constants {
 };
 
 template <class T, int V>
-void normalize_as(stream& s, const T* x, long rows, int c, const channel_norm& n, function f, T* y) {
+void normalize_as(stream& s, const T* x, long rows, int c, const channel_norm& n, function f,
+                  T* y) {
   for_rows<V>(
       s, rows, c,
       [=] __device__(int channel) {
@@ -133,7 +135,7 @@ void normalize_as(stream& s, const T* x, long rows, int c, const channel_norm& n
       },
       [=] __device__(const normal_constants<V>& k, long at) {
         float values[V];
-        load(x + at, values);
+        load_fixed(x + at, values);
 #pragma unroll
         for (int i = 0; i < V; ++i)
           values[i] = apply(f, (values[i] - k.mean[i]) * k.scale[i] + k.shift[i]);
@@ -162,8 +164,8 @@ struct gradient_sums {
   template <int V>
   __device__ void operator()(long row, int channel, float (&sums)[2][V]) const {
     float values[V], slope[V];
-    load(x + row * c + channel, values);
-    load(dy + row * c + channel, slope);
+    load_fixed(x + row * c + channel, values);
+    load_fixed(dy + row * c + channel, slope);
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       sums[0][i] += slope[i];
@@ -203,12 +205,11 @@ void batch_norm_backward_as(stream& s, const T* x, const T* dy, long rows, int c
       },
       [=] __device__(const backward_constants<V>& k, long at) {
         float values[V], slopes[V];
-        load(x + at, values);
-        load(dy + at, slopes);
+        load_fixed(x + at, values);
+        load_fixed(dy + at, slopes);
 #pragma unroll
         for (int i = 0; i < V; ++i)
-          slopes[i] =
-              (slopes[i] - k.less[i] - (values[i] - k.mean[i]) * k.along[i]) * k.scale[i];
+          slopes[i] = (slopes[i] - k.less[i] - (values[i] - k.mean[i]) * k.along[i]) * k.scale[i];
         store(slopes, dx + at);
       });
 }
@@ -258,7 +259,8 @@ void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& 
 
 void batch_norm_scale(stream& s, array variance, array gamma, double epsilon, array y) {
   const elements g(gamma);
-  map(s, y,
+  map(
+      s, y,
       [=] __device__(float v, long i) {
         const double by = 1.0 / sqrt(double(v) + epsilon);
         return static_cast<float>(g.there() ? double(g[i]) * by : by);
@@ -267,7 +269,8 @@ void batch_norm_scale(stream& s, array variance, array gamma, double epsilon, ar
 }
 void batch_norm_shift(stream& s, array mean, array scale, array beta, array bias, array y) {
   const elements b(beta), added(bias);
-  map(s, y,
+  map(
+      s, y,
       [=] __device__(float m, float by, long i) {
         const double from = added.there() ? double(added[i]) : 0.0;
         const double moved = (from - double(m)) * double(by);
@@ -276,7 +279,8 @@ void batch_norm_shift(stream& s, array mean, array scale, array beta, array bias
       mean, scale);
 }
 void moving_average(stream& s, array moving, array batch, float unbiased, float pull, array y) {
-  map(s, y, [=] __device__(float m, float b, long) { return m - (m - b * unbiased) * pull; },
+  map(
+      s, y, [=] __device__(float m, float b, long) { return m - (m - b * unbiased) * pull; },
       moving, batch);
 }
 

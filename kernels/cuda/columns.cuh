@@ -12,12 +12,13 @@ struct column_grid {
   long rows;
 };
 
-/// f(row, channel, sums) adds what one row has in V channels from `channel` on.
+/// f(row, channel, sums) adds what one row has in V channels from `channel` on. Neighbouring
+/// threads have neighbouring channels, and lanes of them neighbouring rows.
 template <int V, int Sums, class F>
 __global__ void column_kernel(column_grid g, F f, float* partial) {
   extern __shared__ float shared[];
-  const int group = blockIdx.x * (blockDim.x / g.row_lanes) + threadIdx.x / g.row_lanes;
-  const int lane = threadIdx.x % g.row_lanes, chunk = blockIdx.y;
+  const int across = blockDim.x / g.row_lanes, lane = threadIdx.x / across, chunk = blockIdx.y;
+  const int group = blockIdx.x * across + threadIdx.x % across;
   const long first = g.rows * chunk / g.chunks, last = g.rows * (chunk + 1) / g.chunks;
   float sums[Sums][V] = {};
   if (group < g.groups)
@@ -31,7 +32,7 @@ __global__ void column_kernel(column_grid g, F f, float* partial) {
       shared[threadIdx.x] = sums[s][v];
       __syncthreads();
       for (int half = g.row_lanes / 2; half > 0; half /= 2) {
-        if (lane < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        if (lane < half) shared[threadIdx.x] += shared[threadIdx.x + half * across];
         __syncthreads();
       }
       if (lane == 0 && group < g.groups)
@@ -67,21 +68,24 @@ __global__ void column_finish_kernel(int c, int chunks, const float* partial, G 
 template <int Sums, int V, class F, class G>
 void sum_columns_by(stream& s, long rows, int c, F f, G finish) {
   column_grid g{c, c / V, 1, 1, rows};
-  while (g.row_lanes < block_threads && block_threads / (2 * g.row_lanes) * V >= c) g.row_lanes *= 2;
+  while (g.row_lanes < block_threads && block_threads / (2 * g.row_lanes) * V >= c)
+    g.row_lanes *= 2;
   const int across = (g.groups + block_threads / g.row_lanes - 1) / (block_threads / g.row_lanes);
   const long wanted = long{s.multiprocessors} * 8 / across + 1, most = rows / (4 * g.row_lanes) + 1;
   g.chunks = static_cast<int>(wanted < most ? wanted : most);
   float* partial =
       static_cast<float*>(s.scratch(sizeof(float) * std::size_t(g.chunks) * Sums * std::size_t(c)));
-  column_kernel<V, Sums><<<dim3(across, g.chunks), block_threads, block_threads * sizeof(float),
-                           s.handle>>>(g, f, partial);
+  column_kernel<V, Sums>
+      <<<dim3(across, g.chunks), block_threads, block_threads * sizeof(float), s.handle>>>(g, f,
+                                                                                           partial);
   column_finish_kernel<Sums>
       <<<(c + finish_channels - 1) / finish_channels, dim3(finish_channels, finish_lanes), 0,
          s.handle>>>(c, g.chunks, partial, finish);
   s.check("a sum of rows");
 }
 
-/// f(row, channel, sums) and finish(channel, totals): with 8 channels a thread where that divides c.
+/// f(row, channel, sums) and finish(channel, totals): with 8 channels a thread where that divides
+/// c.
 template <int Sums, class F, class G>
 void sum_columns(stream& s, long rows, int c, F f, G finish) {
   if (c % lanes == 0)

@@ -114,7 +114,8 @@ candidate stem_way(stream& s, const convolution_shape& c) {
 
 std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const operands& o) {
   std::vector<candidate> ways;
-  if (o.f == function::identity || o.f == function::relu) append(ways, cudnn_forward(s, c, o, true));
+  if (o.f == function::identity || o.f == function::relu)
+    append(ways, cudnn_forward(s, c, o, true));
   if (ways.empty())
     for (candidate& plain : cudnn_forward(s, c, bare(o), false))
       ways.push_back({plain.name + " then the rest", plain.workspace,
@@ -173,14 +174,15 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
                       multiply(s, {c.c, c.k, long{c.n} * c.h * c.w, true, false}, a.x, a.w, a.y);
                     }});
   if (ways.empty() || s.precision == math::exact)
-    ways.push_back({"patches", patches_bytes(c, o.x.type), [&s, c](const operands& a, void* memory) {
-                      const long each = long{c.out_h} * c.out_w;
-                      in_pieces(c, a.x.type, memory, [&](int first, int count, array patches) {
-                        gather_patches(s, c, a.x, first, count, patches);
-                        multiply(s, {c.patch(), c.k, count * each, true, false, first > 0}, patches,
-                                 part_of(a.w, first * each * c.k, count * each * c.k), a.y);
-                      });
-                    }});
+    ways.push_back(
+        {"patches", patches_bytes(c, o.x.type), [&s, c](const operands& a, void* memory) {
+           const long each = long{c.out_h} * c.out_w;
+           in_pieces(c, a.x.type, memory, [&](int first, int count, array patches) {
+             gather_patches(s, c, a.x, first, count, patches);
+             multiply(s, {c.patch(), c.k, count * each, true, false, first > 0}, patches,
+                      part_of(a.w, first * each * c.k, count * each * c.k), a.y);
+           });
+         }});
   return ways;
 }
 
@@ -198,8 +200,8 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   operands o;
   o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y, o.winners = winners;
   convolution(s, c, x, w, bias, {}, f, whole);
-  convolution_shape pool{c.n, c.out_h, c.out_w, c.k, 2, 2, 2, 2, 1, 1, 0, 0, c.out_h / 2, c.out_w / 2,
-                         c.k};
+  convolution_shape pool{c.n, c.out_h, c.out_w, c.k, 2,           2,           2,  2,
+                         1,   1,       0,       0,   c.out_h / 2, c.out_w / 2, c.k};
   max_pool(s, pool, whole, y, winners);
 }
 

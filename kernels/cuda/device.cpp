@@ -23,7 +23,8 @@ stream::stream(math precision) : precision(precision) {
   multiprocessors = properties.multiProcessorCount;
   device_name = properties.name;
   if (properties.major < 9)
-    throw error("the CUDA device " + device_name + " is older than the kernels: they are for compute "
+    throw error("the CUDA device " + device_name +
+                " is older than the kernels: they are for compute "
                 "capability 9.0");
   cuda::check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate");
   cuda::check(cublasLtCreate(&blas), "cublasLtCreate");
@@ -52,7 +53,8 @@ void* stream::scratch(std::size_t bytes) {
 }
 
 void* stream::product_memory(std::size_t bytes) {
-  if (product_memory_ == nullptr) cuda::check(cudaMalloc(&product_memory_, bytes), "scratch memory");
+  if (product_memory_ == nullptr)
+    cuda::check(cudaMalloc(&product_memory_, bytes), "scratch memory");
   return product_memory_;
 }
 
@@ -144,7 +146,8 @@ class cuda_accelerator : public accelerator {
       source = memory;
     }
     if (given == wanted)
-      check(cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, stream_.handle), "an input");
+      check(cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, stream_.handle),
+            "an input");
     else
       copy(stream_, {const_cast<void*>(source), given, elements}, {to, wanted, elements});
     if (!there)
@@ -201,9 +204,16 @@ class cuda_accelerator : public accelerator {
     std::vector<std::pair<long, long>> ranges;
     if (then != nullptr)
       for (const element_range& r : then->memory.ranges) ranges.emplace_back(r.first, r.last);
-    return {p.steps.begin(), first, last, e.n, e.arena, e.variables, e.prepared,
+    return {p.steps.begin(),
+            first,
+            last,
+            e.n,
+            e.arena,
+            e.variables,
+            e.prepared,
             then == nullptr ? nullptr : then->memory.slots[0],
-            then == nullptr ? -1 : static_cast<int>(then->step.kind), std::move(ranges)};
+            then == nullptr ? -1 : static_cast<int>(then->step.kind),
+            std::move(ranges)};
   }
 
   void start(const program& p, execution e, int first, int last, const update_call* then) {

@@ -1,5 +1,5 @@
-// What the kernels have in common: elements of either type as floats, eight at a time, and maps over
-// them.
+// What the kernels have in common: elements of either type as floats, eight at a time, and maps
+// over them.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -38,6 +38,16 @@ __device__ inline __nv_bfloat16 from_float(float x) {
   return __float2bfloat16_rn(x);
 }
 
+/// 8 elements of bfloat16 as floats.
+__device__ inline void widen(const uint4& part, float (&x)[8]) {
+  const unsigned words[4] = {part.x, part.y, part.z, part.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    x[2 * i] = __uint_as_float(words[i] << 16);
+    x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+  }
+}
+
 /// V neighbours, aligned to their size.
 template <int V>
 __device__ inline void load(const float* from, float (&x)[V]) {
@@ -54,15 +64,25 @@ __device__ inline void load(const float* from, float (&x)[V]) {
 template <int V>
 __device__ inline void load(const __nv_bfloat16* from, float (&x)[V]) {
   if constexpr (V == 8) {
-    const uint4 part = *reinterpret_cast<const uint4*>(from);
-    const unsigned words[4] = {part.x, part.y, part.z, part.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      x[2 * i] = __uint_as_float(words[i] << 16);
-      x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-    }
+    widen(*reinterpret_cast<const uint4*>(from), x);
   } else {
     for (int i = 0; i < V; ++i) x[i] = __bfloat162float(from[i]);
+  }
+}
+/// The same of memory that the kernel does not write: such loads may go before its stores, so that
+/// several are under way.
+template <int V, class T>
+__device__ inline void load_fixed(const T* from, float (&x)[V]) {
+  if constexpr (V == 8 && sizeof(T) == 2) {
+    widen(__ldg(reinterpret_cast<const uint4*>(from)), x);
+  } else if constexpr (V % 4 == 0 && sizeof(T) == 4) {
+#pragma unroll
+    for (int i = 0; i < V; i += 4) {
+      const float4 part = __ldg(reinterpret_cast<const float4*>(from + i));
+      x[i] = part.x, x[i + 1] = part.y, x[i + 2] = part.z, x[i + 3] = part.w;
+    }
+  } else {
+    for (int i = 0; i < V; ++i) x[i] = to_float(__ldg(from + i));
   }
 }
 template <int V>
@@ -78,10 +98,13 @@ __device__ inline void store(const float (&x)[V], float* to) {
 template <int V>
 __device__ inline void store(const float (&x)[V], __nv_bfloat16* to) {
   if constexpr (V == 8) {
-    __nv_bfloat162 pairs[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) pairs[i] = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(pairs);
+    const auto pair = [&](int i) {
+      const __nv_bfloat162 both = __floats2bfloat162_rn(x[i], x[i + 1]);
+      unsigned bits;
+      memcpy(&bits, &both, sizeof bits);
+      return bits;
+    };
+    *reinterpret_cast<uint4*>(to) = make_uint4(pair(0), pair(2), pair(4), pair(6));
   } else {
     for (int i = 0; i < V; ++i) to[i] = __float2bfloat16_rn(x[i]);
   }
@@ -143,6 +166,7 @@ __global__ void map_kernel(several<N> in, elements y, long count, F f) {
     for (int k = 0; k < N; ++k) in.x[k].load_from(i, n, x[k]);
 #pragma unroll
     for (int e = 0; e < lanes; ++e) {
+      if (e >= n) break;  // f may read where i + e points
       if constexpr (N == 0)
         result[e] = f(i + e);
       else if constexpr (N == 1)
@@ -189,26 +213,40 @@ void for_each(stream& s, long count, F f) {
 
 __device__ inline float apply(function f, float x) {
   switch (f) {
-    case function::identity: return x;
-    case function::relu: return x <= 0 ? 0.0f : x;
-    case function::relu6: return x <= 0 ? 0.0f : x >= 6 ? 6.0f : x;
-    case function::elu: return x > 0 ? x : expm1f(x);
-    case function::sigmoid: return 1.0f / (1.0f + expf(-x));
-    case function::tanh: return tanhf(x);
-    case function::softplus: return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+    case function::identity:
+      return x;
+    case function::relu:
+      return x <= 0 ? 0.0f : x;
+    case function::relu6:
+      return x <= 0 ? 0.0f : x >= 6 ? 6.0f : x;
+    case function::elu:
+      return x > 0 ? x : expm1f(x);
+    case function::sigmoid:
+      return 1.0f / (1.0f + expf(-x));
+    case function::tanh:
+      return tanhf(x);
+    case function::softplus:
+      return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
   }
   return x;
 }
 /// The derivative where the output is y.
 __device__ inline float slope(function f, float y) {
   switch (f) {
-    case function::identity: return 1.0f;
-    case function::relu: return y > 0 ? 1.0f : 0.0f;
-    case function::relu6: return y > 0 && y < 6 ? 1.0f : 0.0f;
-    case function::elu: return y > 0 ? 1.0f : y + 1.0f;
-    case function::sigmoid: return y * (1.0f - y);
-    case function::tanh: return 1.0f - y * y;
-    case function::softplus: return -expm1f(-y);
+    case function::identity:
+      return 1.0f;
+    case function::relu:
+      return y > 0 ? 1.0f : 0.0f;
+    case function::relu6:
+      return y > 0 && y < 6 ? 1.0f : 0.0f;
+    case function::elu:
+      return y > 0 ? 1.0f : y + 1.0f;
+    case function::sigmoid:
+      return y * (1.0f - y);
+    case function::tanh:
+      return 1.0f - y * y;
+    case function::softplus:
+      return -expm1f(-y);
   }
   return 1.0f;
 }

@@ -6,44 +6,55 @@
 namespace slim::cuda {
 
 void activate(stream& s, array x, function f, array y) {
-  map(s, y, [f] __device__(float v, long) { return apply(f, v); }, x);
+  map(
+      s, y, [f] __device__(float v, long) { return apply(f, v); }, x);
 }
 void add(stream& s, array a, array b, function f, array y) {
-  map(s, y, [f] __device__(float v, float w, long) { return apply(f, v + w); }, a, b);
+  map(
+      s, y, [f] __device__(float v, float w, long) { return apply(f, v + w); }, a, b);
 }
 void copy(stream& s, array x, array y) {
-  map(s, y, [] __device__(float v, long) { return v; }, x);
+  map(
+      s, y, [] __device__(float v, long) { return v; }, x);
 }
 void fill(stream& s, array y, float value) {
   map(s, y, [value] __device__(long) { return value; });
 }
 void activate_backward(stream& s, array saved, array dy, function f, array dx) {
-  map(s, dx, [f] __device__(float y, float g, long) { return g * slope(f, y); }, saved, dy);
+  map(
+      s, dx, [f] __device__(float y, float g, long) { return g * slope(f, y); }, saved, dy);
 }
 void scale(stream& s, array x, array factor, array y) {
   const elements by(factor);
-  map(s, y, [by] __device__(float v, long) { return v * by[0]; }, x);
+  map(
+      s, y, [by] __device__(float v, long) { return v * by[0]; }, x);
 }
 
 void add_bias(stream& s, array x, array bias, array residual, function f, array y) {
   const elements biases(bias);
   const int c = bias ? static_cast<int>(bias.count) : 1;
-  const auto sum = [=] __device__(float v, long i) { return biases.there() ? v + biases[i % c] : v; };
+  const auto sum = [=] __device__(float v, long i) {
+    return biases.there() ? v + biases[i % c] : v;
+  };
   if (residual)
-    map(s, y, [=] __device__(float v, float r, long i) { return apply(f, sum(v, i) + r); }, x,
+    map(
+        s, y, [=] __device__(float v, float r, long i) { return apply(f, sum(v, i) + r); }, x,
         residual);
   else
-    map(s, y, [=] __device__(float v, long i) { return apply(f, sum(v, i)); }, x);
+    map(
+        s, y, [=] __device__(float v, long i) { return apply(f, sum(v, i)); }, x);
 }
 void scale_columns(stream& s, array w, array scale, array y) {
   const elements factors(scale);
   const int k = static_cast<int>(scale.count);
-  map(s, y, [=] __device__(float v, long i) { return v * factors[i % k]; }, w);
+  map(
+      s, y, [=] __device__(float v, long i) { return v * factors[i % k]; }, w);
 }
 void scale_shift(stream& s, array x, array scale, array shift, function f, array y) {
   const elements factors(scale), added(shift);
   const int c = static_cast<int>(scale.count);
-  map(s, y,
+  map(
+      s, y,
       [=] __device__(float v, long i) {
         const int channel = static_cast<int>(i % c);
         return apply(f, v * factors[channel] + added[channel]);
@@ -55,7 +66,8 @@ void dropout(stream& s, array x, int salt, double keep_prob, array y) {
   const unsigned long long* run = s.random_key;
   const auto kept = static_cast<unsigned long long>(ceil(keep_prob * 0x1.0p53));
   const float factor = static_cast<float>(1 / keep_prob);
-  map(s, y,
+  map(
+      s, y,
       [=] __device__(float v, long i) {
         const auto key = mix(random_at(*run, static_cast<std::uint64_t>(salt)));
         const std::uint64_t bits = random_of_mixed(key, static_cast<std::uint64_t>(i));
@@ -115,15 +127,17 @@ void regularizer_backward(stream& s, array w, array dloss, array running, penalt
     return by[0] * (p.l2 * v + p.l1 * float((v > 0) - (v < 0)));
   };
   if (running)
-    map(s, dw, [=] __device__(float v, float g, long) { return g + part(v); }, w, running);
+    map(
+        s, dw, [=] __device__(float v, float g, long) { return g + part(v); }, w, running);
   else
-    map(s, dw, [=] __device__(float v, long) { return part(v); }, w);
+    map(
+        s, dw, [=] __device__(float v, long) { return part(v); }, w);
 }
 
 namespace {
 
-// Weights change their form in tiles of 32 x 32, through shared memory where they are turned; blocks
-// of one launch share out the tiles of many weights.
+// Weights change their form in tiles of 32 x 32, through shared memory where they are turned;
+// blocks of one launch share out the tiles of many weights.
 
 inline constexpr int tile = 32, most_together = 48;
 
@@ -186,10 +200,10 @@ void prepare_some(stream& s, const stream::preparation* some, int count) {
     const stream::preparation& p = some[i];
     const long rows = p.from.count / p.k;
     const int row_tiles = static_cast<int>((rows + tile - 1) / tile);
-    all.each[i] = {elements(p.from), elements(p.scale), elements(p.to), rows,
-                   p.k, row_tiles, p.turned};
-    const long tiles = p.turned ? long{row_tiles} * ((p.k + tile - 1) / tile)
-                                : (p.from.count + piece - 1) / piece;
+    all.each[i] = {elements(p.from), elements(p.scale), elements(p.to), rows, p.k,
+                   row_tiles,        p.turned};
+    const long tiles =
+        p.turned ? long{row_tiles} * ((p.k + tile - 1) / tile) : (p.from.count + piece - 1) / piece;
     all.first[i + 1] = all.first[i] + tiles;
   }
   prepare_kernel<<<static_cast<unsigned>(all.first[count]), dim3(tile, 8), 0, s.handle>>>(all);

@@ -1,6 +1,6 @@
-// What the library of CUDA kernels offers: functions of plain arrays in device memory. Needs no CUDA
-// header, so that programs that use it compile with any C++20 compiler. Each function starts work on
-// a stream and returns; the bits are the same every run on one kind of device.
+// What the library of CUDA kernels offers: functions of plain arrays in device memory. Needs no
+// CUDA header, so that programs that use it compile with any C++20 compiler. Each function starts
+// work on a stream and returns; the bits are the same every run on one kind of device.
 #pragma once
 
 #include <memory>
@@ -104,8 +104,8 @@ void moving_average(stream&, array moving, array batch, float unbiased, float pu
 
 /// Winners (may be missing) number each window's first maximum in row-major order.
 void max_pool(stream&, const convolution_shape& s, array x, array y, array winners);
-/// dx = where the winners are dy, else 0; plus `running`; times f'(saved), saved being f's output of
-/// dx's shape. Both may be missing.
+/// dx = where the winners are dy, else 0; plus `running`; times f'(saved), saved being f's output
+/// of dx's shape. Both may be missing.
 void max_pool_backward(stream&, const convolution_shape& s, array winners, array dy, array saved,
                        function f, array running, array dx);
 /// The same of an activation whose output was pooled to y.
@@ -174,7 +174,11 @@ void weighted_mean_weights_backward(stream&, array losses, array dloss, const re
                                     array dweights);
 
 enum class loss_function : unsigned char {
-  absolute_difference, squared_error, log_loss, sigmoid_cross_entropy, hinge
+  absolute_difference,
+  squared_error,
+  log_loss,
+  sigmoid_cross_entropy,
+  hinge
 };
 /// One of them with its number: epsilon or label smoothing.
 struct elementwise_loss {

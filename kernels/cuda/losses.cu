@@ -8,34 +8,46 @@ __device__ inline float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 __device__ float loss_of(elementwise_loss l, float p, float y) {
   switch (l.f) {
-    case loss_function::absolute_difference: return fabsf(p - y);
-    case loss_function::squared_error: return (p - y) * (p - y);
+    case loss_function::absolute_difference:
+      return fabsf(p - y);
+    case loss_function::squared_error:
+      return (p - y) * (p - y);
     case loss_function::log_loss:
       return -y * logf(p + l.number) - (1 - y) * logf(1 - p + l.number);
     case loss_function::sigmoid_cross_entropy:
       return fmaxf(p, 0.0f) + log1pf(expf(-fabsf(p))) - p * (y * (1 - l.number) + l.number / 2);
-    case loss_function::hinge: return fmaxf(0.0f, 1 - (2 * y - 1) * p);
+    case loss_function::hinge:
+      return fmaxf(0.0f, 1 - (2 * y - 1) * p);
   }
   return 0;
 }
 __device__ float slope_of(elementwise_loss l, float p, float y) {
   switch (l.f) {
-    case loss_function::absolute_difference: return float((p > y) - (p < y));
-    case loss_function::squared_error: return 2 * (p - y);
-    case loss_function::log_loss: return (1 - y) / (1 - p + l.number) - y / (p + l.number);
+    case loss_function::absolute_difference:
+      return float((p > y) - (p < y));
+    case loss_function::squared_error:
+      return 2 * (p - y);
+    case loss_function::log_loss:
+      return (1 - y) / (1 - p + l.number) - y / (p + l.number);
     case loss_function::sigmoid_cross_entropy:
       return sigmoid_of(p) - (y * (1 - l.number) + l.number / 2);
-    case loss_function::hinge: return 1 - (2 * y - 1) * p > 0 ? -(2 * y - 1) : 0.0f;
+    case loss_function::hinge:
+      return 1 - (2 * y - 1) * p > 0 ? -(2 * y - 1) : 0.0f;
   }
   return 0;
 }
 __device__ float label_slope_of(elementwise_loss l, float p, float y) {
   switch (l.f) {
-    case loss_function::absolute_difference: return -float((p > y) - (p < y));
-    case loss_function::squared_error: return 2 * (y - p);
-    case loss_function::log_loss: return logf(1 - p + l.number) - logf(p + l.number);
-    case loss_function::sigmoid_cross_entropy: return -p * (1 - l.number);
-    case loss_function::hinge: return 1 - (2 * y - 1) * p > 0 ? -2 * p : 0.0f;
+    case loss_function::absolute_difference:
+      return -float((p > y) - (p < y));
+    case loss_function::squared_error:
+      return 2 * (y - p);
+    case loss_function::log_loss:
+      return logf(1 - p + l.number) - logf(p + l.number);
+    case loss_function::sigmoid_cross_entropy:
+      return -p * (1 - l.number);
+    case loss_function::hinge:
+      return 1 - (2 * y - 1) * p > 0 ? -2 * p : 0.0f;
   }
   return 0;
 }
@@ -54,11 +66,13 @@ __device__ double mean_difference(const elements& p, const elements& y, long fir
 }  // namespace
 
 void losses(stream& s, elementwise_loss l, array p, array y, array out) {
-  map(s, out, [l] __device__(float a, float b, long) { return loss_of(l, a, b); }, p, y);
+  map(
+      s, out, [l] __device__(float a, float b, long) { return loss_of(l, a, b); }, p, y);
 }
 void losses_backward(stream& s, elementwise_loss l, array p, array y, array dlosses, bool by_labels,
                      array dx) {
-  map(s, dx,
+  map(
+      s, dx,
       [=] __device__(float a, float b, float d, long) {
         return d * (by_labels ? label_slope_of(l, a, b) : slope_of(l, a, b));
       },
@@ -78,7 +92,8 @@ void cosine_distance(stream& s, axis a, array p, array y, array out) {
 }
 void cosine_distance_backward(stream& s, axis a, array factor, array dlosses, array dx) {
   const elements slopes(dlosses);
-  map(s, dx,
+  map(
+      s, dx,
       [=] __device__(float f, long i) {
         const long line = i / (a.extent * a.inner) * a.inner + i % a.inner;
         return -f * slopes[line];
@@ -151,7 +166,8 @@ __device__ float response_at(const response& r, const elements& x, long pixel, i
 
 void local_response_normalization(stream& s, response r, array x, int c, array y) {
   const elements in(x);
-  map(s, y,
+  map(
+      s, y,
       [=] __device__(float v, long i) {
         return v * powf(response_at(r, in, i / c, static_cast<int>(i % c), c), -r.beta);
       },
@@ -160,12 +176,14 @@ void local_response_normalization(stream& s, response r, array x, int c, array y
 void local_response_normalization_backward(stream& s, response r, array x, array dy, int c,
                                            array dx) {
   const elements in(x), slopes(dy);
-  map(s, dx,
+  map(
+      s, dx,
       [=] __device__(float v, float d, long i) {
         const long pixel = i / c;
         const int channel = static_cast<int>(i % c);
         float sum = 0;
-        for (int k = max(channel - r.depth_radius, 0); k <= min(channel + r.depth_radius, c - 1); ++k)
+        for (int k = max(channel - r.depth_radius, 0); k <= min(channel + r.depth_radius, c - 1);
+             ++k)
           sum += slopes[pixel * c + k] * in[pixel * c + k] *
                  powf(response_at(r, in, pixel, k, c), -r.beta - 1);
         return d * powf(response_at(r, in, pixel, channel, c), -r.beta) -
@@ -231,9 +249,11 @@ void depthwise_backward_filter(stream& s, const convolution_shape& d, array x, a
   const int multiplier = d.k / d.c;
   for_row_blocks(s, long{d.kernel_h} * d.kernel_w * d.k, [=] __device__(long i) {
     const int k = static_cast<int>(i % d.k);
-    const int a = static_cast<int>(i / d.k) / d.kernel_w, b = static_cast<int>(i / d.k) % d.kernel_w;
+    const int a = static_cast<int>(i / d.k) / d.kernel_w,
+              b = static_cast<int>(i / d.k) % d.kernel_w;
     const double sum = sum_over_block<double>(long{d.n} * d.out_h * d.out_w, [&](long at) {
-      const int h = static_cast<int>(at / d.out_w % d.out_h) * d.stride_h - d.pad_top + a * d.rate_h;
+      const int h =
+          static_cast<int>(at / d.out_w % d.out_h) * d.stride_h - d.pad_top + a * d.rate_h;
       const int v = static_cast<int>(at % d.out_w) * d.stride_w - d.pad_left + b * d.rate_w;
       if (h < 0 || h >= d.h || v < 0 || v >= d.w) return 0.0;
       const long image = at / (long{d.out_h} * d.out_w);

@@ -54,13 +54,17 @@ template <formula F>
 constexpr int slots_of() {
   switch (F) {
     case formula::gradient_descent:
-    case formula::proximal_gradient_descent: return 0;
+    case formula::proximal_gradient_descent:
+      return 0;
     case formula::momentum:
     case formula::nesterov:
     case formula::adagrad:
-    case formula::proximal_adagrad: return 1;
-    case formula::centered_rmsprop: return 3;
-    default: return 2;
+    case formula::proximal_adagrad:
+      return 1;
+    case formula::centered_rmsprop:
+      return 3;
+    default:
+      return 2;
   }
 }
 
@@ -101,7 +105,8 @@ void launch(stream& s, const float* numbers, const update_memory& m) {
 void update(stream& s, formula kind, const float* numbers, const update_memory& m) {
   switch (kind) {
 #define FORMULA(f) \
-  case formula::f: return launch<formula::f>(s, numbers, m);
+  case formula::f: \
+    return launch<formula::f>(s, numbers, m);
     FORMULA(gradient_descent)
     FORMULA(momentum)
     FORMULA(nesterov)

@@ -13,8 +13,8 @@ void gather_patches_as(stream& s, const convolution_shape& c, const T* x, int im
     long at = i / groups;
     const int tap = static_cast<int>(at % taps);
     at /= taps;
-    const int column = static_cast<int>(at % c.out_w) * c.stride_w - c.pad_left +
-                       tap % c.kernel_w * c.rate_w;
+    const int column =
+        static_cast<int>(at % c.out_w) * c.stride_w - c.pad_left + tap % c.kernel_w * c.rate_w;
     at /= c.out_w;
     const int row =
         static_cast<int>(at % c.out_h) * c.stride_h - c.pad_top + tap / c.kernel_w * c.rate_h;

@@ -1,5 +1,5 @@
-// Which of several ways to do a contraction is fastest here: each is timed when a shape is first met,
-// and the choice is kept.
+// Which of several ways to do a contraction is fastest here: each is timed when a shape is first
+// met, and the choice is kept.
 #pragma once
 
 #include <functional>
@@ -67,8 +67,8 @@ std::vector<candidate> cudnn_backward_filter(stream& s, const convolution_shape&
 void* make_cudnn(stream& s);
 void destroy_cudnn(void* handle) noexcept;
 
-/// A row-major product y [m, n] = op(a) [m, k] op(b) [k, n] (+ y if `accumulate`), with bias and ReLU
-/// of y's columns if `epilogue`.
+/// A row-major product y [m, n] = op(a) [m, k] op(b) [k, n] (+ y if `accumulate`), with bias and
+/// ReLU of y's columns if `epilogue`.
 struct product {
   long m, n, k;
   bool a_turned = false, b_turned = false, accumulate = false;

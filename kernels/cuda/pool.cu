@@ -1,5 +1,5 @@
-// Pooling over NHWC images: a thread has a window's or a pixel's neighbouring channels. Gradients are
-// gathered, not scattered, so that sums have an order.
+// Pooling over NHWC images: a thread has a window's or a pixel's neighbouring channels. Gradients
+// are gathered, not scattered, so that sums have an order.
 #include "elements.cuh"
 
 namespace slim::cuda {
@@ -44,16 +44,19 @@ __device__ inline int first_window(int at, int pad, int kernel, int stride, int 
 
 template <int V>
 __device__ inline void load_bytes(const unsigned char* from, unsigned char (&x)[V]) {
-  if constexpr (V == 8)
-    *reinterpret_cast<uint2*>(x) = *reinterpret_cast<const uint2*>(from);
-  else
+  if constexpr (V == 8) {
+    const uint2 bytes = *reinterpret_cast<const uint2*>(from);
+    memcpy(x, &bytes, sizeof bytes);
+  } else
     for (int i = 0; i < V; ++i) x[i] = from[i];
 }
 template <int V>
 __device__ inline void store_bytes(const unsigned char (&x)[V], unsigned char* to) {
-  if constexpr (V == 8)
-    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(x);
-  else
+  if constexpr (V == 8) {
+    uint2 bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    *reinterpret_cast<uint2*>(to) = bytes;
+  } else
     for (int i = 0; i < V; ++i) to[i] = x[i];
 }
 
@@ -99,7 +102,8 @@ void max_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y,
       load(x + ((p.image * s.h + row) * s.w + column) * s.c + p.channel, values);
 #pragma unroll
       for (int k = 0; k < V; ++k)
-        if (!any || values[k] > best[k]) best[k] = values[k], winner[k] = static_cast<unsigned char>(t);
+        if (!any || values[k] > best[k])
+          best[k] = values[k], winner[k] = static_cast<unsigned char>(t);
       any = true;
     });
     store(best, y + i * V);
@@ -166,7 +170,8 @@ void halves_backward_as(stream& stream, const convolution_shape& s, const T* y,
 #pragma unroll
         for (int k = 0; k < V; ++k)
           part[k] = a < 2 && b < 2 && winner[k] == 2 * a + b ? slopes[k] : 0.0f;
-        store(part, dx + ((p.image * s.h + 2 * p.row + a) * s.w + 2 * p.column + b) * s.c + p.channel);
+        store(part,
+              dx + ((p.image * s.h + 2 * p.row + a) * s.w + 2 * p.column + b) * s.c + p.channel);
       }
   });
 }
@@ -194,7 +199,8 @@ __device__ inline float share(const convolution_shape& s, int i, int j) {
 }
 
 template <class T>
-void search_backward_as(stream& stream, const convolution_shape& s, const T* x, const T* dy, T* dx) {
+void search_backward_as(stream& stream, const convolution_shape& s, const T* x, const T* dy,
+                        T* dx) {
   for_each(stream, long{s.n} * s.h * s.w * s.c, [=] __device__(long i) {
     const pixel p = pixel_of<1>(i, s.h, s.w, s.c);
     float sum = 0;

@@ -1,4 +1,5 @@
-// Matrix products by cuBLASLt. Its matrices are column-major: it is asked for the transposed product.
+// Matrix products by cuBLASLt. Its matrices are column-major: it is asked for the transposed
+// product.
 #include <algorithm>
 
 #include "plans.hpp"
@@ -13,7 +14,8 @@ cudaDataType_t type_of(number n) { return n == number::bf16 ? CUDA_R_16BF : CUDA
 /// Descriptors of one product.
 class description {
  public:
-  description(const stream& s, const product& p, array a, array b, array y, array bias, function f) {
+  description(const stream& s, const product& p, array a, array b, array y, array bias,
+              function f) {
     const auto compute =
         s.precision == math::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     check(cublasLtMatmulDescCreate(&op, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
@@ -98,7 +100,8 @@ void multiply(stream& s, const product& p, array a, array b, array y, array bias
     for (const auto& found : algorithms(s, d)) {
       const auto algorithm = found.algo;
       ways.push_back(
-          {"cuBLASLt " + std::to_string(ways.size()), 0, [&s, p, algorithm](const operands& u, void*) {
+          {"cuBLASLt " + std::to_string(ways.size()), 0,
+           [&s, p, algorithm](const operands& u, void*) {
              const description now(s, p, u.x, u.w, u.y, u.bias, u.f);
              const float one = 1, old = p.accumulate ? 1 : 0;
              check(cublasLtMatmul(s.blas, now.op, &one, u.w.data, now.first, u.x.data, now.second,

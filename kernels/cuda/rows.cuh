@@ -70,7 +70,9 @@ __global__ void total_kernel(int partials, const double* partial, G finish) {
 template <class F, class G>
 void sum_all(stream& s, long count, F f, G finish) {
   const long wanted = (count + 4 * block_threads - 1) / (4 * block_threads);
-  const int blocks = static_cast<int>(wanted < 1 ? 1 : wanted < most_partials ? wanted : most_partials);
+  const int blocks = static_cast<int>(wanted < 1               ? 1
+                                      : wanted < most_partials ? wanted
+                                                               : most_partials);
   double* partial = static_cast<double*>(s.scratch(sizeof(double) * most_partials));
   partial_sum_kernel<<<blocks, block_threads, 0, s.handle>>>(count, f, partial);
   total_kernel<<<1, block_threads, 0, s.handle>>>(blocks, partial, finish);

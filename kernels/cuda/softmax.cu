@@ -20,7 +20,8 @@ struct targets {
   float smoothing;
 
   __device__ float operator()(long r, int j) const {
-    if (labels.type == number::i32) return static_cast<const int*>(labels.data)[r] == j ? 1.0f : 0.0f;
+    if (labels.type == number::i32)
+      return static_cast<const int*>(labels.data)[r] == j ? 1.0f : 0.0f;
     return labels[r * k + j] * (1.0f - smoothing) + smoothing / float(k);
   }
 };
@@ -44,9 +45,8 @@ struct loss_weight {
   __device__ double present() const {
     if (factor == 0) return 0;
     if (!weights.there()) return double(losses);
-    return double(inner) * sum_over_block<double>(losses / inner, [&](long r) {
-             return weights[r] != 0 ? 1.0 : 0.0;
-           });
+    return double(inner) * sum_over_block<double>(
+                               losses / inner, [&](long r) { return weights[r] != 0 ? 1.0 : 0.0; });
   }
 };
 
@@ -146,7 +146,8 @@ void weighted_mean(stream& s, array losses, const reduction& r, array loss) {
   if (plain) return;
   for_row_blocks(s, 1, [=] __device__(long) {
     const double present = weight.present();
-    if (threadIdx.x == 0) out.put(0, present == 0 ? 0.0f : static_cast<float>(double(out[0]) / present));
+    if (threadIdx.x == 0)
+      out.put(0, present == 0 ? 0.0f : static_cast<float>(double(out[0]) / present));
   });
 }
 void weighted_mean_backward(stream& s, array dloss, const reduction& r, array dlosses) {

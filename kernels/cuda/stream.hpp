@@ -19,8 +19,7 @@ class plan_book;
 
 /// Throws slim::error for a failed call of CUDA's.
 inline void check(cudaError_t e, const char* what) {
-  if (e != cudaSuccess)
-    throw error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(e));
+  if (e != cudaSuccess) throw error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(e));
 }
 inline void check(cublasStatus_t e, const char* what) {
   if (e != CUBLAS_STATUS_SUCCESS)

@@ -24,7 +24,8 @@ __global__ void __launch_bounds__(32 * vector_warps)
     vector_kernel(dense_shape d, vector_grid g, const T* x, const T* w, float* partial) {
   __shared__ float shared[vector_warps][vector_columns];
   const int column = (blockIdx.x * 32 + threadIdx.x) * lanes;
-  const long first = long{d.c} * blockIdx.y / g.chunks, last = long{d.c} * (blockIdx.y + 1) / g.chunks;
+  const long first = long{d.c} * blockIdx.y / g.chunks,
+             last = long{d.c} * (blockIdx.y + 1) / g.chunks;
   float sums[Rows][lanes] = {};
   if (column < d.k) {
 #pragma unroll 8
@@ -58,10 +59,18 @@ void multiply_vectors_as(stream& s, const dense_shape& d, const T* x, const T* w
   const vector_grid g = grid_of(s, d);
   const dim3 blocks(g.across, g.chunks), threads(32, vector_warps);
   switch (d.rows) {
-    case 1: vector_kernel<1><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
-    case 2: vector_kernel<2><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
-    case 3: vector_kernel<3><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
-    default: vector_kernel<4><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial); break;
+    case 1:
+      vector_kernel<1><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
+      break;
+    case 2:
+      vector_kernel<2><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
+      break;
+    case 3:
+      vector_kernel<3><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
+      break;
+    default:
+      vector_kernel<4><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
+      break;
   }
   s.check("a product with few rows");
 }

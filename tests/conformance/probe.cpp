@@ -97,6 +97,11 @@ int probe(int argc, char** argv) {
   weights.add_option("net", q.net, "a network, by TF-Slim's name")->required();
   weights.add_option("--seed", q.seed, "of the weights");
   weights.add_option("--out", q.out, "prefix of the checkpoint to write")->required();
+  std::string from, to;
+  CLI::App& distances =
+      *app.add_subcommand("distances", "between two checkpoints, a line a tensor");
+  distances.add_option("from", from)->required();
+  distances.add_option("to", to)->required();
   steps.add_option("--steps", q.steps)->required()->check(CLI::Range(1, 1000000));
   steps.add_option("--optimizer", q.optimizer)
       ->required()
@@ -109,6 +114,7 @@ int probe(int argc, char** argv) {
     if (answers.parsed()) run(q, &network_entry::answers);
     if (steps.parsed()) run(q, &network_entry::steps);
     if (weights.parsed()) network_of(q).weights(q);
+    if (distances.parsed()) print_distances(from, to);
     if (app.got_subcommand("list"))
       for (const network_entry* n : networks) std::cout << n->name << "\n";
     return 0;

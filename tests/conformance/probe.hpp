@@ -28,4 +28,8 @@ struct network_entry {
   void (*weights)(const request&);
 };
 
+/// A line for each tensor of a checkpoint: its distance from that of another, relative to the other's
+/// size, in the 2-norm; and its name.
+void print_distances(const std::string& from, const std::string& to);
+
 }  // namespace slim_probe

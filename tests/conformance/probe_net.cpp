@@ -174,8 +174,7 @@ void on_gpu(const request& q, F f) {
 }
 
 void answers(const request& q) {
-  if (q.device == "gpu")
-    return on_gpu(q, [&]<class Part>(Part) { answers_on<float, Part>(q); });
+  if (q.device == "gpu") return on_gpu(q, [&]<class Part>(Part) { answers_on<float, Part>(q); });
   q.precision == "double" ? answers_in<double>(q) : answers_in<float>(q);
 }
 void steps(const request& q) {

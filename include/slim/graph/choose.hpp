@@ -1,5 +1,5 @@
-// Picks the kernel of every node, by op, shape, type and backend. Where a kernel wants its weights in
-// a form of its own and they follow from variables alone, a node that prepares them is added.
+// Picks the kernel of every node, by op, shape, type and backend. Where a kernel wants its weights
+// in a form of its own and they follow from variables alone, a node that prepares them is added.
 #pragma once
 
 #include "builder.hpp"
@@ -41,8 +41,7 @@ constexpr void prepare_input(graph_builder& b, int node, int which, int first,
       scaling.dead = true;
     }
   }
-  const weights_form form =
-      which == 1 ? g.nodes[node].kernel.weights : g.nodes[node].kernel.biases;
+  const weights_form form = which == 1 ? g.nodes[node].kernel.weights : g.nodes[node].kernel.biases;
   int& edge = g.edges[g.nodes[node].first_input + which];
   if (const int there = prepared_before(g, first, form, from, inputs); there >= 0) {
     edge = there;
