@@ -5,12 +5,12 @@
 
 using namespace slim;
 
-struct lenet
-    : net<"lenet", conv2d<32, kernel_size{5}, scope{"conv1"}>,
-          max_pool2d<kernel_size{2}, scope{"pool1"}>, conv2d<64, kernel_size{5}, scope{"conv2"}>,
-          max_pool2d<kernel_size{2}, scope{"pool2"}>, flatten<>,
-          fully_connected<1024, scope{"fc3"}>, dropout<keep_prob{0.5}, scope{"dropout3"}>,
-          fully_connected<10, activation_fn{none}, scope{"fc4"}>> {};
+struct lenet : net<"lenet",
+  conv2d<32, kernel_size{5}, scope{"conv1"}>, max_pool2d<kernel_size{2}, scope{"pool1"}>,
+  conv2d<64, kernel_size{5}, scope{"conv2"}>, max_pool2d<kernel_size{2}, scope{"pool2"}>,
+  flatten<>,
+  fully_connected<1024, scope{"fc3"}>, dropout<keep_prob{0.5}, scope{"dropout3"}>,
+  fully_connected<10, activation_fn{none}, scope{"fc4"}>> {};
 
 // At most 16 images at a time; fewer cost less.
 using model_t = model<lenet, input<16, 28, 28, 1>>;

@@ -32,13 +32,12 @@ struct sine_initializer {
 };
 
 // Two hidden layers that share their arguments; the last one overrides the activation.
-struct spirals
-    : net<"spirals",
-          arg_scope<on<ops::fully_connected>,
-                    with<activation_fn{sine}, weights_initializer{sine_initializer{24.0}},
-                         weights_regularizer{l2_regularizer{1e-5}}>,
-                    stack<ops::fully_connected, "hidden", args<32>, args<32>>,
-                    fully_connected<2, activation_fn{none}, scope{"logits"}>>> {};
+struct spirals : net<"spirals",
+  arg_scope<on<ops::fully_connected>,
+            with<activation_fn{sine}, weights_initializer{sine_initializer{24.0}},
+                 weights_regularizer{l2_regularizer{1e-5}}>,
+    stack<ops::fully_connected, "hidden", args<32>, args<32>>,
+    fully_connected<2, activation_fn{none}, scope{"logits"}>>> {};
 
 constexpr int points = 200;
 using model_t = model<spirals, input<points, 2>, labels<points>, sparse_softmax_cross_entropy<>>;

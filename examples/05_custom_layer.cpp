@@ -230,19 +230,16 @@ namespace {
 using namespace slim;
 
 // Used like the library's: in an arg_scope, behind a convolution in place of biases, and by itself.
-struct orientation
-    : net<"orientation",
-          arg_scope<
-              on<mine::rms_norm_tag>,
-              with<mine::gains_initializer{mine::around_one{0.1}}, epsilon{1e-9},
-                   mine::gains_regularizer{mine::towards_one{1e-3}}>,
-              arg_scope<
-                  on<ops::conv2d>, with<padding::valid, activation_fn{mine::squareplus}>,
-                  conv2d<12, kernel_size{5}, normalizer_fn{mine::rms_norm_tag{}}, scope{"conv1"}>,
-                  conv2d<12, kernel_size{3}, stride{2}, scope{"conv2"}>,
-                  mine::rms_norm<scope{"norm"}>>,
-              avg_pool2d<kernel_size{4}, scope{"pool"}>, flatten<>,
-              fully_connected<2, activation_fn{none}, scope{"angle"}>>> {};
+struct orientation : net<"orientation",
+  arg_scope<on<mine::rms_norm_tag>,
+            with<mine::gains_initializer{mine::around_one{0.1}}, epsilon{1e-9},
+                 mine::gains_regularizer{mine::towards_one{1e-3}}>,
+    arg_scope<on<ops::conv2d>, with<padding::valid, activation_fn{mine::squareplus}>,
+      conv2d<12, kernel_size{5}, normalizer_fn{mine::rms_norm_tag{}}, scope{"conv1"}>,
+      conv2d<12, kernel_size{3}, stride{2}, scope{"conv2"}>,
+      mine::rms_norm<scope{"norm"}>>,
+    avg_pool2d<kernel_size{4}, scope{"pool"}>, flatten<>,
+    fully_connected<2, activation_fn{none}, scope{"angle"}>>> {};
 
 constexpr int batch = 16, size = 14;
 template <class... Setting>

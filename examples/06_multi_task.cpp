@@ -42,28 +42,24 @@ struct huber_fn {
 constexpr int batch = 32, size = 24;
 
 struct scene : net<"scene",
-                   arg_scope<on<ops::conv2d, ops::fully_connected>,
-                             with<weights_regularizer{l2_regularizer{1e-4}}>,
-                             conv2d<16, kernel_size{5}, scope{"conv1"}>,
-                             max_pool2d<kernel_size{2}, scope{"pool1"}>,
-                             conv2d<32, kernel_size{3}, scope{"conv2"}>,
-                             max_pool2d<kernel_size{2}, scope{"pool2"}>, flatten<>,
-                             fully_connected<64, scope{"shared"}>,
-                             heads<fully_connected<3, activation_fn{none}, scope{"kind"}>,
-                                   fully_connected<2, activation_fn{none}, scope{"place"}>,
-                                   fully_connected<2, activation_fn{none}, scope{"light"}>>>,
-                   aside<end_point<"light_losses",
-                                   sum<from<"light">, sequence<from<"lights">, apply<minus_fn{}>>>,
-                                   apply<huber_fn{}>>>> {};
+  arg_scope<on<ops::conv2d, ops::fully_connected>, with<weights_regularizer{l2_regularizer{1e-4}}>,
+    conv2d<16, kernel_size{5}, scope{"conv1"}>, max_pool2d<kernel_size{2}, scope{"pool1"}>,
+    conv2d<32, kernel_size{3}, scope{"conv2"}>, max_pool2d<kernel_size{2}, scope{"pool2"}>,
+    flatten<>,
+    fully_connected<64, scope{"shared"}>,
+    heads<fully_connected<3, activation_fn{none}, scope{"kind"}>,
+          fully_connected<2, activation_fn{none}, scope{"place"}>,
+          fully_connected<2, activation_fn{none}, scope{"light"}>>>,
+  aside<end_point<"light_losses",
+    sum<from<"light">, sequence<from<"lights">, apply<minus_fn{}>>>, apply<huber_fn{}>>>> {};
 
 // The parts say which head goes with which labels.
-using model_t =
-    model<scene, input<batch, size, size, 1>, named_input<"kinds", int, batch>,
-          named_input<"places", float, batch, 2>, named_input<"lights", float, batch, 2>,
-          named_input<"lit", float, batch>,
-          sparse_softmax_cross_entropy<logits{"scene/kind"}, labels_from{"kinds"}>,
-          mean_squared_error<predictions{"scene/place"}, labels_from{"places"}, loss_weight{5}>,
-          compute_weighted_loss<losses_from{"light_losses"}, weights_from{"lit"}, loss_weight{5}>>;
+using model_t = model<scene, input<batch, size, size, 1>,
+  named_input<"kinds", int, batch>, named_input<"places", float, batch, 2>,
+  named_input<"lights", float, batch, 2>, named_input<"lit", float, batch>,
+  sparse_softmax_cross_entropy<logits{"scene/kind"}, labels_from{"kinds"}>,
+  mean_squared_error<predictions{"scene/place"}, labels_from{"places"}, loss_weight{5}>,
+  compute_weighted_loss<losses_from{"light_losses"}, weights_from{"lit"}, loss_weight{5}>>;
 constexpr const char* loss_names[] = {"kind", "place", "light"};  // in the order of the parts
 
 enum kind { disc, square, triangle };
@@ -135,9 +131,8 @@ struct score {
     for (std::size_t i = 0; i < batch; ++i) {
       const float* of = kinds + 3 * i;
       right += std::max_element(of, of + 3) - of == s.kinds[i];
-      pixels +=
-          size / 2 *
-          std::hypot(places[2 * i] - s.places[2 * i], places[2 * i + 1] - s.places[2 * i + 1]);
+      pixels += size / 2 * std::hypot(places[2 * i] - s.places[2 * i],
+                                      places[2 * i + 1] - s.places[2 * i + 1]);
       if (s.lit[i] != 0) ++lit, degrees += angle(lights + 2 * i, &s.lights[2 * i]);
     }
     seen += batch;

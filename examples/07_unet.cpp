@@ -15,28 +15,21 @@ using namespace slim;
 
 constexpr int batch = 16, size = 32;
 
-struct unet
-    : net<"unet",
-          arg_scope<
-              on<ops::conv2d, ops::conv2d_transpose>,
-              with<normalizer_fn{ops::batch_norm{}},
-                   weights_initializer{variance_scaling_initializer{}}>,
-              arg_scope<
-                  on<ops::batch_norm>, with<decay{0.9}>,  // a short training: the averages must
-                                                          // keep up
-                  arg_scope<
-                      on<ops::conv2d>, with<kernel_size{3}>,
-                      arg_scope<on<ops::max_pool2d, ops::conv2d_transpose>,
-                                with<kernel_size{2}, stride{2}>, repeat<2, conv2d<8>, "down1">,
-                                max_pool2d<scope{"pool1"}>, repeat<2, conv2d<16>, "down2">,
-                                max_pool2d<scope{"pool2"}>, repeat<2, conv2d<32>, "bottom">,
-                                conv2d_transpose<16, scope{"up2"}>,
-                                concat<identity, from<"down2/down2_2">>,
-                                repeat<2, conv2d<16>, "merge2">, conv2d_transpose<8, scope{"up1"}>,
-                                concat<identity, from<"down1/down1_2">>,
-                                repeat<2, conv2d<8>, "merge1">,
-                                conv2d<1, kernel_size{1}, activation_fn{none}, normalizer_fn{none},
-                                       scope{"logits"}>>>>>> {};
+struct unet : net<"unet",
+  arg_scope<on<ops::conv2d, ops::conv2d_transpose>,
+            with<normalizer_fn{ops::batch_norm{}},
+                 weights_initializer{variance_scaling_initializer{}}>,
+  arg_scope<on<ops::batch_norm>, with<decay{0.9}>,  // a short training: the averages must keep up
+  arg_scope<on<ops::conv2d>, with<kernel_size{3}>,
+  arg_scope<on<ops::max_pool2d, ops::conv2d_transpose>, with<kernel_size{2}, stride{2}>,
+    repeat<2, conv2d<8>, "down1">,   max_pool2d<scope{"pool1"}>,
+    repeat<2, conv2d<16>, "down2">,  max_pool2d<scope{"pool2"}>,
+    repeat<2, conv2d<32>, "bottom">,
+    conv2d_transpose<16, scope{"up2"}>,  concat<identity, from<"down2/down2_2">>,
+    repeat<2, conv2d<16>, "merge2">,
+    conv2d_transpose<8, scope{"up1"}>,   concat<identity, from<"down1/down1_2">>,
+    repeat<2, conv2d<8>, "merge1">,
+    conv2d<1, kernel_size{1}, activation_fn{none}, normalizer_fn{none}, scope{"logits"}>>>>>> {};
 
 using model_t = model<unet, input<batch, size, size, 1>,
                       named_input<"labels", float, batch, size, size, 1>, sigmoid_cross_entropy<>>;

@@ -267,4 +267,17 @@ TEST_CASE("DLPack tensors that cannot be read in place are refused") {
   refused([&](DLTensor& t) { t.strides = strides; }, "axis 2 has stride 8, not 1");
   refused([&](DLTensor& t) { t.shape = many, t.ndim = 7; }, "has 7 axes, at most 6");
 }
+
+TEST_CASE("DLPack tensors on a GPU are inputs of models there, and of no other") {
+  std::vector<float> x(40);
+  std::int64_t dims[] = {2, 4, 5};
+  DLTensor t = dlpack_of(x.data(), dims, 3);
+  CHECK_THROWS_WITH(dlpack_device_input<float>(t), Catch::Contains("not in a CUDA device's memory"));
+  t.device.device_type = kDLCUDA;
+  CHECK(dlpack_device_input<float>(t).data == x.data());
+  CHECK(dlpack_device_input<float>(t).dims == shape{2, 4, 5});
+  CHECK_THROWS_WITH(dlpack_device_input<int>(t), Catch::Contains("holds float 32 bits"));
+  model<sequence<flatten<>, fully_connected<3, scope{"fc"}>>, input<2, 4, 5>> m;
+  CHECK_THROWS_WITH(m.forward(dlpack_device_input<float>(t)), Catch::Contains("device's memory"));
+}
 #endif

@@ -1,5 +1,5 @@
-// Tensors of other libraries, without a copy, through DLPack (https://dmlc.github.io/dlpack): theirs
-// as inputs and outputs of models, a model's variables, gradients and outputs as theirs.
+// Tensors of other libraries, without a copy, through DLPack (https://dmlc.github.io/dlpack):
+// theirs as inputs and outputs of models, a model's variables, gradients and outputs as theirs.
 //
 //   m.forward_into(dlpack_span<float>(out->dl_tensor), dlpack_input<float>(in->dl_tensor));
 #pragma once
@@ -27,11 +27,13 @@ inline std::string dlpack_type_name(const DLDataType& t) {
          (t.lanes > 1 ? " x " + std::to_string(t.lanes) : "");
 }
 
-/// Refuses what cannot be read in place as rows of Ts.
+/// Refuses what cannot be read in place as rows of Ts, in this kind of device's memory.
 template <class T>
-void check_dlpack(const DLTensor& t) {
+void check_dlpack(const DLTensor& t, DLDeviceType where = kDLCPU) {
   const DLDataType wanted = dlpack_type<std::remove_const_t<T>>();
-  if (t.device.device_type != kDLCPU) throw input_error("the DLPack tensor is not in CPU memory");
+  if (t.device.device_type != where)
+    throw input_error(where == kDLCPU ? "the DLPack tensor is not in CPU memory"
+                                      : "the DLPack tensor is not in a CUDA device's memory");
   if (t.dtype.code != wanted.code || t.dtype.bits != wanted.bits || t.dtype.lanes != 1)
     throw input_error("the DLPack tensor holds " + dlpack_type_name(t.dtype) + ", not " +
                       dlpack_type_name(wanted));
@@ -60,13 +62,29 @@ std::span<T> dlpack_span(const DLTensor& t) {
   return {reinterpret_cast<T*>(static_cast<std::byte*>(t.data) + t.byte_offset), count};
 }
 
+namespace detail {
+
+inline shape dlpack_shape(const DLTensor& t) {
+  shape dims;
+  for (int i = 0; i < t.ndim; ++i) dims.extents[dims.rank++] = static_cast<int>(t.shape[i]);
+  return dims;
+}
+
+}  // namespace detail
+
 /// A tensor as an input of a model, which checks its shape besides its size.
 template <class T>
 tensor_view<const T> dlpack_input(const DLTensor& t) {
-  const std::span<const T> elements = dlpack_span<const T>(t);
-  shape dims;
-  for (int i = 0; i < t.ndim; ++i) dims.extents[dims.rank++] = static_cast<int>(t.shape[i]);
-  return {elements.data(), dims};
+  return {dlpack_span<const T>(t).data(), detail::dlpack_shape(t)};
+}
+
+/// A tensor in a CUDA device's memory as an input of a model on that GPU, float or int: read where
+/// it lies, when the pass runs. Throws input_error that says what another tensor is.
+template <class T>
+device_view<T> dlpack_device_input(const DLTensor& t) {
+  detail::check_dlpack<T>(t, kDLCUDA);
+  const auto* bytes = static_cast<const std::byte*>(t.data) + t.byte_offset;
+  return {reinterpret_cast<const T*>(bytes), detail::dlpack_shape(t)};
 }
 
 /// A view as a DLPack tensor, which does not own the elements: they belong to the model. Whoever

@@ -83,7 +83,8 @@ class input_data {
         dims_(view.dims) {}
 
   template <class U>
-  requires(std::is_same_v<U, T> || std::is_same_v<U, int>) input_data(const device_view<U>& view)
+    requires(std::is_same_v<U, T> || std::is_same_v<U, int>)
+  input_data(const device_view<U>& view)
       : data_(view.data),
         count_(static_cast<std::size_t>(view.dims.count())),
         type_(std::is_same_v<U, int> ? element::int32 : element::scalar),

@@ -54,7 +54,7 @@ template <class First, class... Rest>
 struct settings<First, Rest...> : settings<Rest...> {};
 /// A part that names the backend it stands for, such as gpu<...>.
 template <class First, class... Rest>
-requires requires { typename First::as_backend; }
+  requires requires { typename First::as_backend; }
 struct settings<First, Rest...> : settings<Rest...> {
   using backend = typename First::as_backend;
 };
@@ -125,11 +125,12 @@ class model : public detail::forward_passes<network_facts<detail::target_of<Part
 
   /// On a device of its own, with as many threads as the machine has.
   template <class Inference = inference>
-  requires(detail::compiles<Inference, training, trains>()) model() : model(nullptr) {}
+    requires(detail::compiles<Inference, training, trains>())
+  model() : model(nullptr) {}
   /// On a device that outlives it.
   template <class Inference = inference>
-  requires(detail::compiles<Inference, training, trains>()) explicit model(cpu_device& device)
-      : model(&device) {}
+    requires(detail::compiles<Inference, training, trains>())
+  explicit model(cpu_device& device) : model(&device) {}
 
   /// Sets every variable by its initializer; equal seeds give equal values.
   void initialize(std::uint64_t seed = 1) { runner_.initialize(seed); }

@@ -45,8 +45,9 @@ void update_each(runner<T>& r, const std::array<std::span<T>, Slots>& slots, F f
       for (long i = range.first + task * shard; i < end; i += piece) {
         const long n = std::min(piece, end - i);
         const auto at = [&](std::span<T> s) { return update_elements<T>(s.data() + i, n); };
-        [&]<std::size_t... S>(std::index_sequence<S...>) { f(at(w), at(g), at(slots[S])...); }
-        (std::make_index_sequence<Slots>{});
+        [&]<std::size_t... S>(std::index_sequence<S...>) {
+          f(at(w), at(g), at(slots[S])...);
+        }(std::make_index_sequence<Slots>{});
       }
     });
   }
@@ -100,9 +101,7 @@ bool update_there(runner<T>& r, const Optimizer& optimizer, optimizer_step::form
 
 /// Whether accelerators have an optimizer's update; others run on the CPU.
 template <class Optimizer>
-constexpr bool is_accelerated = requires {
-  Optimizer::accelerates;
-};
+constexpr bool is_accelerated = requires { Optimizer::accelerates; };
 
 /// w -= learning_rate * g.
 struct gradient_descent {

@@ -52,8 +52,8 @@ int padding_behind(int in, int before, int kernel, int stride, int rate, int out
   return missing > 0 ? missing : 0;
 }
 
-/// Whether cuDNN is asked. Where the padding behind is not that before, a wrong weight gradient was seen
-/// (float, cuDNN 9.19): there the patches do it.
+/// Whether cuDNN is asked. Where the padding behind is not that before, a wrong weight gradient was
+/// seen (float, cuDNN 9.19): there the patches do it.
 bool is_symmetric(const convolution_shape& c) {
   return padding_behind(c.h, c.pad_top, c.kernel_h, c.stride_h, c.rate_h, c.out_h) == c.pad_top &&
          padding_behind(c.w, c.pad_left, c.kernel_w, c.stride_w, c.rate_w, c.out_w) == c.pad_left;

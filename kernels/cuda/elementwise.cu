@@ -6,28 +6,23 @@
 namespace slim::cuda {
 
 void activate(stream& s, array x, function f, array y) {
-  map(
-      s, y, [f] __device__(float v, long) { return apply(f, v); }, x);
+  map(s, y, [f] __device__(float v, long) { return apply(f, v); }, x);
 }
 void add(stream& s, array a, array b, function f, array y) {
-  map(
-      s, y, [f] __device__(float v, float w, long) { return apply(f, v + w); }, a, b);
+  map(s, y, [f] __device__(float v, float w, long) { return apply(f, v + w); }, a, b);
 }
 void copy(stream& s, array x, array y) {
-  map(
-      s, y, [] __device__(float v, long) { return v; }, x);
+  map(s, y, [] __device__(float v, long) { return v; }, x);
 }
 void fill(stream& s, array y, float value) {
   map(s, y, [value] __device__(long) { return value; });
 }
 void activate_backward(stream& s, array saved, array dy, function f, array dx) {
-  map(
-      s, dx, [f] __device__(float y, float g, long) { return g * slope(f, y); }, saved, dy);
+  map(s, dx, [f] __device__(float y, float g, long) { return g * slope(f, y); }, saved, dy);
 }
 void scale(stream& s, array x, array factor, array y) {
   const elements by(factor);
-  map(
-      s, y, [by] __device__(float v, long) { return v * by[0]; }, x);
+  map(s, y, [by] __device__(float v, long) { return v * by[0]; }, x);
 }
 
 void add_bias(stream& s, array x, array bias, array residual, function f, array y) {
@@ -41,14 +36,12 @@ void add_bias(stream& s, array x, array bias, array residual, function f, array 
         s, y, [=] __device__(float v, float r, long i) { return apply(f, sum(v, i) + r); }, x,
         residual);
   else
-    map(
-        s, y, [=] __device__(float v, long i) { return apply(f, sum(v, i)); }, x);
+    map(s, y, [=] __device__(float v, long i) { return apply(f, sum(v, i)); }, x);
 }
 void scale_columns(stream& s, array w, array scale, array y) {
   const elements factors(scale);
   const int k = static_cast<int>(scale.count);
-  map(
-      s, y, [=] __device__(float v, long i) { return v * factors[i % k]; }, w);
+  map(s, y, [=] __device__(float v, long i) { return v * factors[i % k]; }, w);
 }
 void scale_shift(stream& s, array x, array scale, array shift, function f, array y) {
   const elements factors(scale), added(shift);
@@ -127,11 +120,9 @@ void regularizer_backward(stream& s, array w, array dloss, array running, penalt
     return by[0] * (p.l2 * v + p.l1 * float((v > 0) - (v < 0)));
   };
   if (running)
-    map(
-        s, dw, [=] __device__(float v, float g, long) { return g + part(v); }, w, running);
+    map(s, dw, [=] __device__(float v, float g, long) { return g + part(v); }, w, running);
   else
-    map(
-        s, dw, [=] __device__(float v, long) { return part(v); }, w);
+    map(s, dw, [=] __device__(float v, long) { return part(v); }, w);
 }
 
 namespace {

@@ -66,8 +66,7 @@ __device__ double mean_difference(const elements& p, const elements& y, long fir
 }  // namespace
 
 void losses(stream& s, elementwise_loss l, array p, array y, array out) {
-  map(
-      s, out, [l] __device__(float a, float b, long) { return loss_of(l, a, b); }, p, y);
+  map(s, out, [l] __device__(float a, float b, long) { return loss_of(l, a, b); }, p, y);
 }
 void losses_backward(stream& s, elementwise_loss l, array p, array y, array dlosses, bool by_labels,
                      array dx) {
