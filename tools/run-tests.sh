@@ -87,7 +87,7 @@ mkdir -p build
 # GPU kernels are compiled with g++'s build wherever nvcc is; their tests run where a GPU is.
 gpu=-Dcuda=disabled
 if command -v nvcc >/dev/null; then
-  gpu="-Dcuda=enabled -Dcudnn_frontend=$(sh tools/cudnn-frontend.sh build/cudnn-frontend)"
+  gpu="-Dcudnn_frontend=$(sh tools/cudnn-frontend.sh build/cudnn-frontend)"
 else
   skip "GPU kernels: no nvcc"
 fi

@@ -578,7 +578,7 @@ SLIM_CUDA_KERNEL(cross_entropy_rows,
                  cross_entropy_rows(on(call), in(call, 0), in(call, 1), call.in(0).dims.back(),
                                     float(call.a().number), out(call)))
 SLIM_CUDA_KERNEL(cross_entropy_rows_backward,
-                 cross_entropy_rows_backward(on(call), in(call, 0), in(call, 1), in(call, 2),
+                 cross_entropy_rows_backward(on(call), in(call, 1), in(call, 2),
                                              call.in(0).dims.back(), float(call.a().number),
                                              out(call)))
 namespace cuda {

@@ -143,17 +143,6 @@ void normalize_as(stream& s, const T* x, long rows, int c, const channel_norm& n
       });
 }
 
-/// Calls f(tag, width): the type of x, and 8 channels at once where they divide c.
-template <class F>
-void with_width(array x, int c, F f) {
-  with_type(x.type, [&](auto t) {
-    if (c % lanes == 0)
-      f(t, std::integral_constant<int, lanes>());
-    else
-      f(t, std::integral_constant<int, 1>());
-  });
-}
-
 /// Sums of dy and dy (x - mean).
 template <class T>
 struct gradient_sums {
@@ -218,7 +207,7 @@ void batch_norm_backward_as(stream& s, const T* x, const T* dy, long rows, int c
 
 void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
   const int c = static_cast<int>(b.mean.count);
-  with_width(x, c, [&](auto t, auto width) {
+  with_width(x.type, c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     normalize_as<T, decltype(width)::value>(s, static_cast<const T*>(x.data), x.count / c, c, b, f,
                                             static_cast<T*>(y.data));
@@ -249,7 +238,7 @@ void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& 
     sum_columns<2>(s, rows, c, gradient_sums<T>{from, slopes, c, n},
                    put_gradients{to_gamma, to_beta, n});
   });
-  with_width(x, c, [&](auto t, auto width) {
+  with_width(x.type, c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     batch_norm_backward_as<T, decltype(width)::value>(
         s, static_cast<const T*>(x.data), static_cast<const T*>(dy.data), rows, c, n, through,

@@ -25,7 +25,6 @@ std::string key_of(const char* op, const stream& s, const convolution_shape& c, 
   if (o.bias) key += " bias " + text_of(o.bias.type);
   if (o.residual) key += " residual";
   if (o.saved) key += " saved";
-  if (o.winners) key += " winners";
   if (o.f != function::identity) key += " f" + std::to_string(int(o.f));
   return key;
 }
@@ -197,8 +196,6 @@ void convolution(stream& s, const convolution_shape& c, array x, array w, array 
 
 void convolution_max_pool(stream& s, const convolution_shape& c, array x, array w, array bias,
                           function f, array whole, array y, array winners) {
-  operands o;
-  o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y, o.winners = winners;
   convolution(s, c, x, w, bias, {}, f, whole);
   convolution_shape pool{c.n, c.out_h, c.out_w, c.k, 2,           2,           2,  2,
                          1,   1,       0,       0,   c.out_h / 2, c.out_w / 2, c.k};

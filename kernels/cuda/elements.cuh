@@ -25,6 +25,17 @@ void with_type(number type, F f) {
   type == number::bf16 ? f(tag<__nv_bfloat16>()) : f(tag<float>());
 }
 
+/// Calls f(tag<T>, width) besides: 8 channels at once where they divide c, or one.
+template <class F>
+void with_width(number type, int c, F f) {
+  with_type(type, [&](auto t) {
+    if (c % lanes == 0)
+      f(t, std::integral_constant<int, lanes>());
+    else
+      f(t, std::integral_constant<int, 1>());
+  });
+}
+
 template <class T>
 __device__ inline float to_float(T x) {
   return static_cast<float>(x);

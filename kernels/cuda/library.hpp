@@ -154,8 +154,8 @@ void softmax_backward(stream&, array y, array dy, int k, array dx);
 void log_softmax_backward(stream&, array y, array dy, int k, array dx);
 /// Labels: ints [n], or a distribution [n, k], which is smoothed.
 void cross_entropy_rows(stream&, array log_p, array labels, int k, float smoothing, array losses);
-void cross_entropy_rows_backward(stream&, array log_p, array labels, array drows, int k,
-                                 float smoothing, array dx);
+void cross_entropy_rows_backward(stream&, array labels, array drows, int k, float smoothing,
+                                 array dx);
 /// The weighted mean of the cross entropy of logits and, unless missing, its gradient. `rows` is
 /// memory for n floats.
 void softmax_cross_entropy(stream&, array logits, array labels, array weights, int k,

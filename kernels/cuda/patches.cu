@@ -55,16 +55,6 @@ void gather_gradients_as(stream& s, const convolution_shape& c, const T* patches
   });
 }
 
-template <class F>
-void with_width(number type, int c, F f) {
-  with_type(type, [&](auto t) {
-    if (c % lanes == 0)
-      f(t, std::integral_constant<int, lanes>());
-    else
-      f(t, std::integral_constant<int, 1>());
-  });
-}
-
 }  // namespace
 
 void gather_patches(stream& s, const convolution_shape& c, array x, int first, int count,

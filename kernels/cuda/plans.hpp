@@ -13,7 +13,7 @@ namespace slim::cuda {
 
 /// The arrays of one contraction.
 struct operands {
-  array x, w, bias, residual, saved, y, winners;
+  array x, w, bias, residual, saved, y;
   function f = function::identity;
 };
 

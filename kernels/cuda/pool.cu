@@ -23,16 +23,6 @@ __device__ inline pixel pixel_of(long i, int h, int w, int c) {
   return p;
 }
 
-template <class F>
-void with_width(array x, int c, F f) {
-  with_type(x.type, [&](auto t) {
-    if (c % lanes == 0)
-      f(t, std::integral_constant<int, lanes>());
-    else
-      f(t, std::integral_constant<int, 1>());
-  });
-}
-
 __device__ inline bool inside(int at, int extent) { return at >= 0 && at < extent; }
 
 /// The windows along one axis that cover input `at`: outputs [first, last] of which those with
@@ -249,7 +239,7 @@ void avg_pool_backward_as(stream& stream, const convolution_shape& s, const T* d
 }  // namespace
 
 void max_pool(stream& stream, const convolution_shape& s, array x, array y, array winners) {
-  with_width(x, s.c, [&](auto t, auto width) {
+  with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     max_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
                                            static_cast<T*>(y.data),
@@ -259,7 +249,7 @@ void max_pool(stream& stream, const convolution_shape& s, array x, array y, arra
 
 void max_pool_backward(stream& stream, const convolution_shape& s, array winners, array dy,
                        array saved, function f, array running, array dx) {
-  with_width(dx, s.c, [&](auto t, auto width) {
+  with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     max_pool_backward_as<T, decltype(width)::value>(
         stream, s, static_cast<const unsigned char*>(winners.data), static_cast<const T*>(dy.data),
@@ -270,7 +260,7 @@ void max_pool_backward(stream& stream, const convolution_shape& s, array winners
 
 void max_pool_activation_backward(stream& stream, const convolution_shape& s, array y,
                                   array winners, array dy, function f, array dx) {
-  with_width(dx, s.c, [&](auto t, auto width) {
+  with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     halves_backward_as<T, decltype(width)::value>(
         stream, s, static_cast<const T*>(y.data), static_cast<const unsigned char*>(winners.data),
@@ -288,7 +278,7 @@ void max_pool_search_backward(stream& stream, const convolution_shape& s, array 
 }
 
 void avg_pool(stream& stream, const convolution_shape& s, array x, array y) {
-  with_width(x, s.c, [&](auto t, auto width) {
+  with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     avg_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
                                            static_cast<T*>(y.data));
@@ -296,7 +286,7 @@ void avg_pool(stream& stream, const convolution_shape& s, array x, array y) {
 }
 
 void avg_pool_backward(stream& stream, const convolution_shape& s, array dy, array dx) {
-  with_width(dx, s.c, [&](auto t, auto width) {
+  with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     avg_pool_backward_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(dy.data),
                                                     static_cast<T*>(dx.data));

@@ -95,15 +95,14 @@ void cross_entropy_rows(stream& s, array log_p, array labels, int k, float smoot
     if (threadIdx.x == 0) out.put(r, -sum);
   });
 }
-void cross_entropy_rows_backward(stream& s, array log_p, array labels, array drows, int k,
-                                 float smoothing, array dx) {
+void cross_entropy_rows_backward(stream& s, array labels, array drows, int k, float smoothing,
+                                 array dx) {
   const elements slopes(drows);
   const targets wanted{elements(labels), k, smoothing};
   map(s, dx, [=] __device__(long i) {
     const long r = i / k;
     return -slopes[r] * wanted(r, static_cast<int>(i - r * k));
   });
-  (void)log_p;
 }
 
 void softmax_cross_entropy(stream& s, array logits, array labels, array weights, int k,
