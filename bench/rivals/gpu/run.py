@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures slim and its rivals on a GPU side by side, in one run on one machine.
 
-    run.py --ours PROGRAM                       every case, 10 rounds, into $OUT/gpu-rivals.*
+    run.py --ours PROGRAM                       every case, 10 rounds, into gpu-rivals.*
     run.py --ours PROGRAM --cases 'vgg_16/*/forward/*',lenet/float/step/64
     run.py --rivals torch-graph,jax             the rivals alone, and only some of them
 
@@ -27,7 +27,6 @@ import argparse
 import datetime
 import fnmatch
 import json
-import os
 import signal
 import sys
 import time
@@ -35,7 +34,8 @@ from pathlib import Path
 
 import report as reports
 import results
-from cases import CASES, RIVALS
+from cases import CASES, RIVALS  # which lets the folder above be found
+import plot
 from contestants import HERE, Missing, say, started, worker_command
 
 FEWEST = 3  # rounds, even where the time is over
@@ -127,6 +127,7 @@ def write(report, out):
     report["cases"].sort(key=lambda case: order.index(case["name"]))
     out.write_text(reports.markdown(report))
     out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    out.with_suffix(".svg").write_text(plot.svg(report["cases"]))
 
 
 def add_company(parser):
@@ -166,7 +167,8 @@ def parser_of():
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"),
                         help="cpu only to try the program")
     parser.add_argument("--peak-size", type=int, default=8192, help="the width of the matrices")
-    parser.add_argument("--out", type=Path, help="default gpu-rivals.md in $OUT, or here")
+    parser.add_argument("--out", type=Path, default=Path("gpu-rivals.md"),
+                        help="the report; all numbers and a picture lie beside it")
     return parser
 
 
@@ -189,7 +191,6 @@ def parse():
     options.ours = options.ours and options.ours.resolve()
     if options.rounds < 1 or not options.cases or not (options.ours or options.rivals):
         parser.error("at least one round, one case and one contestant")
-    options.out = options.out or Path(os.environ.get("OUT", ".")) / "gpu-rivals.md"
     options.logs = options.out.with_suffix(".logs")
     options.logs.mkdir(parents=True, exist_ok=True)
     options.deadline = time.monotonic() + options.budget
