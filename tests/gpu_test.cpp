@@ -348,6 +348,52 @@ TEST_CASE("sessions have streams of their own") {
   }
 }
 
+TEST_CASE("outputs in the device's memory") {
+  lenet_model<gpu<bfloat16>> m;
+  m.initialize(1);
+  accelerator& on = *m.shared_runner().on();
+  auto* there = reinterpret_cast<float*>(on.allocate(80 * sizeof(float), "an output"));
+  const auto wanted = m.forward(lenet_images);
+  const std::vector<float> expected(wanted.begin(), wanted.end());
+  m.forward_into(device_span<float>{there, shape{8, 10}}, lenet_images);
+  std::vector<float> got(80);
+  on.download(got.data(), reinterpret_cast<std::byte*>(there), 80 * sizeof(float));
+  CHECK(got == expected);
+  on.release(reinterpret_cast<std::byte*>(there));
+}
+
+namespace {
+
+struct placed_net : net<"placed", variable<"table", shape{6, 5}, on_device{"/cpu:0"}>,
+                        variable<"other", shape{3}, initializer{ones{}},
+                                 regularizer{l2_regularizer{0.5}}, on_device{"/cpu:0"}>,
+                        flatten<>, fully_connected<5, activation_fn{slim::tanh}, scope{"fc1"}>,
+                        sum<identity, from<"placed/table">>,
+                        fully_connected<4, activation_fn{none}, scope{"fc2"}>> {};
+template <class... More>
+using placed_model =
+    model<placed_net, input<6, 8, 8, 3>, labels<6>, sparse_softmax_cross_entropy<>, More...>;
+
+}  // namespace
+
+TEST_CASE("variables that were placed on the CPU are brought over when they are read") {
+  placed_model<> cpu;
+  placed_model<gpu<float>> there;
+  cpu.initialize(2), there.initialize(2);
+  const auto x = random_numbers<float>(6 * 8 * 8 * 3, 1);
+  const auto y = random_labels(6, 4);
+  for (int step = 0; step < 4; ++step) {  // as it is, recorded, replayed
+    CHECK(distance_of(there.forward(x), cpu.forward(x)) < float_limits.forward);
+    cpu.launch_step(momentum{0.05, 0.9}, x, y);
+    there.launch_step(momentum{0.05, 0.9}, x, y);
+  }
+  there.wait();
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+    INFO(cpu.variable_name(v));
+    CHECK(distance_of(std::as_const(there).variable(v), std::as_const(cpu).variable(v)) < 1e-4);
+  }
+}
+
 TEST_CASE("profiles and kept plans") {
   lenet_model<gpu<bfloat16>> m;
   m.initialize(1);

@@ -279,5 +279,10 @@ TEST_CASE("DLPack tensors on a GPU are inputs of models there, and of no other")
   CHECK_THROWS_WITH(dlpack_device_input<int>(t), Catch::Contains("holds float 32 bits"));
   model<sequence<flatten<>, fully_connected<3, scope{"fc"}>>, input<2, 4, 5>> m;
   CHECK_THROWS_WITH(m.forward(dlpack_device_input<float>(t)), Catch::Contains("device's memory"));
+  CHECK(dlpack_device_span<float>(t).data == x.data());
+  DLManagedTensor* there = to_dlpack(dlpack_device_input<float>(t));
+  CHECK(there->dl_tensor.device.device_type == kDLCUDA);
+  CHECK(dlpack_device_input<float>(there->dl_tensor).dims == shape{2, 4, 5});
+  there->deleter(there);
 }
 #endif

@@ -3,6 +3,7 @@
 // every one of them well inside the limits compilers put on a constant expression.
 #pragma once
 
+#include "graph/bring.hpp"
 #include "graph/choose.hpp"
 #include "graph/differentiate.hpp"
 #include "graph/fold.hpp"
@@ -19,11 +20,13 @@ namespace slim {
 struct added_ops {
   differentiation_ops differentiating;
   preparation_ops preparing;
+  const op_info* bring;
 };
 template <class Target>
 inline constexpr added_ops added_ops_of{
     {&op_info_of<op::add, Target>, &op_info_of<op::one, Target>, &op_info_of<op::copy, Target>},
-    {&op_info_of<op::prepared_weights, Target>, &op_info_of<op::scale_columns, Target>}};
+    {&op_info_of<op::prepared_weights, Target>, &op_info_of<op::scale_columns, Target>},
+    &op_info_of<op::bring, Target>};
 
 /// The passes, in the order they run. Inference takes all but `differentiate` and `fuse_backward`,
 /// training all but `fold`.
@@ -36,6 +39,7 @@ enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 struct backend_traits {
   bool narrow = false;             ///< activations are bfloat16
   bool prepares_training = false;  ///< weights are brought into a kernel's form in training, too
+  bool apart = false;              ///< kernels have memory of their own
 };
 template <class Backend>
 constexpr backend_traits traits_of() {
@@ -64,6 +68,7 @@ constexpr void run_pass(graph_builder& b, pass which, bool training, const added
       fuse(b);
       return drop_unused(b.g, training);
     case pass::choose:
+      if (traits.apart) bring_from_host(b, *ops.bring);
       if (traits.narrow) narrow(b.g);
       return choose_kernels(b, ops.preparing, !training || traits.prepares_training);
   }
@@ -73,7 +78,7 @@ constexpr void run_pass(graph_builder& b, pass which, bool training, const added
 constexpr graph_counts room_for(pass which, const graph& g) {
   if (which == pass::differentiate) return differentiated(g);
   if (which == pass::fold) return folded(g);
-  if (which == pass::choose) return chosen(g);
+  if (which == pass::choose) return chosen(g) + brought(g);
   graph_counts room = living(g);
   room.edges += 5 * room.nodes + 8;
   return room;

@@ -87,25 +87,46 @@ device_view<T> dlpack_device_input(const DLTensor& t) {
   return {reinterpret_cast<const T*>(bytes), detail::dlpack_shape(t)};
 }
 
-/// A view as a DLPack tensor, which does not own the elements: they belong to the model. Whoever
-/// takes it calls its deleter.
+/// The same as memory for the output of a model on that GPU: float.
 template <class T>
-DLManagedTensor* to_dlpack(const tensor_view<T>& view) {
+device_span<T> dlpack_device_span(const DLTensor& t) {
+  const device_view<T> view = dlpack_device_input<T>(t);
+  return {const_cast<T*>(view.data), view.dims};
+}
+
+namespace detail {
+
+template <class T>
+DLManagedTensor* managed_tensor(const T* data, const shape& dims, DLDevice where) {
   struct managed : DLManagedTensor {
     std::int64_t extents[shape::max_rank];
   };
   auto made = std::make_unique<managed>();
-  for (int i = 0; i < view.dims.rank; ++i) made->extents[i] = view.dims[i];
-  made->dl_tensor = {const_cast<std::remove_const_t<T>*>(view.data),
-                     {kDLCPU, 0},
-                     view.dims.rank,
-                     detail::dlpack_type<std::remove_const_t<T>>(),
+  for (int i = 0; i < dims.rank; ++i) made->extents[i] = dims[i];
+  made->dl_tensor = {const_cast<std::remove_const_t<T>*>(data),
+                     where,
+                     dims.rank,
+                     dlpack_type<std::remove_const_t<T>>(),
                      made->extents,
                      nullptr,
                      0};
   made->manager_ctx = nullptr;
   made->deleter = [](DLManagedTensor* self) { delete static_cast<managed*>(self); };
   return made.release();
+}
+
+}  // namespace detail
+
+/// A view as a DLPack tensor, which does not own the elements: they belong to the model. Whoever
+/// takes it calls its deleter.
+template <class T>
+DLManagedTensor* to_dlpack(const tensor_view<T>& view) {
+  return detail::managed_tensor(view.data, view.dims, {kDLCPU, 0});
+}
+/// The same of what lies in a CUDA device's memory.
+template <class T>
+DLManagedTensor* to_dlpack(const device_view<T>& view) {
+  return detail::managed_tensor(view.data, view.dims, {kDLCUDA, 0});
 }
 
 }  // namespace slim

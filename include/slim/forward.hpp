@@ -20,7 +20,8 @@ class forward_passes : public Facts {
   tensor_view<const T> forward(const Input&... inputs) {
     static_assert(!(column_major<Input> || ...),
                   "an input must be row-major: use Eigen::RowMajor maps");
-    return runner_.forward({input_data<T>(inputs)...});
+    runner_.forward({input_data<T>(inputs)...});
+    return runner_.output();
   }
 
   /// The output of n examples, written to memory of the caller's without a copy: a span, vector or
@@ -34,7 +35,13 @@ class forward_passes : public Facts {
     static_assert(!(column_major<Input> || ...),
                   "an input must be row-major: use Eigen::RowMajor maps");
     T* const data = output.data();
-    runner_.forward({input_data<T>(inputs)...}, data, static_cast<long>(output.size()));
+    runner_.forward({input_data<T>(inputs)...}, {data, static_cast<long>(output.size())});
+  }
+  /// The same into memory of the accelerator that runs the model, where the output is when this
+  /// returns.
+  template <class... Input>
+  void forward_into(const device_span<T>& output, const Input&... inputs) {
+    runner_.forward({input_data<T>(inputs)...}, {output.data, output.dims.count(), true});
   }
 
   /// What the last pass wrote at a fetched end point.

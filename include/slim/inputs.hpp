@@ -36,6 +36,13 @@ struct device_view {
   shape dims{};
 };
 
+/// The same as memory for an output.
+template <class T>
+struct device_span {
+  T* data = nullptr;
+  shape dims{};
+};
+
 namespace detail {
 
 /// Whether a container of Eigen's, or one like it, keeps its elements in another order than a row-

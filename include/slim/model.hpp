@@ -226,6 +226,14 @@ class model : public detail::forward_passes<network_facts<detail::target_of<Part
   }
   tensor_view<const T> variable(int i) const { return runner_.variable(i); }
   tensor_view<T> gradient(int i) { return runner_.gradient(i); }
+  /// A variable, or its gradient, in the memory of the accelerator that runs the model: for kernels
+  /// of the caller's, once `wait` has returned and until the next pass. Throws slim::error where it
+  /// is in host memory alone.
+  device_view<T> device_variable(int i) { return runner_.device_variable(i); }
+  device_view<T> device_gradient(int i) {
+    static_assert(trains, "device_gradient: the model has no loss among its parts");
+    return runner_.device_gradient(i);
+  }
   std::string variable_name(int i) const { return runner_.name_of(i); }
   bool trainable(int i) const { return (collections(i) & trainable_variables) != 0; }
   /// The collections a variable is in: bits of `collection`, and the name of one of the user's.
@@ -249,11 +257,11 @@ class model : public detail::forward_passes<network_facts<detail::target_of<Part
   /// a kernel's own scratch memory apart.
   static constexpr long accelerator_bytes() {
     constexpr program i = inference::program_view();
-    const long variables = i.variable_elements * i.scalar_bytes;
+    const long variables = i.kernel_elements * i.scalar_bytes;
     if constexpr (trains) {
       constexpr program t = training::program_view();
       return std::max(i.memory.bytes, t.memory.bytes) + i.memory.prepared_bytes +
-             t.memory.prepared_bytes + 2 * variables;
+             t.memory.prepared_bytes + variables + i.variable_elements * i.scalar_bytes;
     } else {
       return i.memory.bytes + i.memory.prepared_bytes + variables;
     }

@@ -82,19 +82,22 @@ struct optimizer_scalar {
 
 namespace detail {
 
-/// Has an accelerator update by this formula of the optimizer's numbers, if there is one. The first
-/// number is the learning rate, corrected for its bias where the optimizer says so.
+/// Has an accelerator update by this formula of the optimizer's numbers, if there is one, and the
+/// optimizer itself what lies apart from it. The first number is the learning rate, corrected for
+/// its bias where the optimizer says so.
 template <std::size_t Slots, class T, class Optimizer, class... Number>
 bool update_there(runner<T>& r, const Optimizer& optimizer, optimizer_step::formula kind,
                   Number... number) {
-  if (r.on() == nullptr) return false;
-  return r.template update_there<Slots>(
+  if (r.on() == nullptr || r.is_updating_apart()) return false;
+  r.template update_there<Slots>(
       Optimizer::slot_name, optimizer.initial_slots().template first<Slots>(), [&] {
         float rate = static_cast<float>(optimizer.learning_rate);
         if constexpr (requires { optimizer.template rate_at<float>(1); })
           rate = optimizer.template rate_at<float>(r.updates());
         return optimizer_step{kind, {rate, static_cast<float>(number)...}};
       });
+  r.update_apart([&] { optimizer.update(r); });
+  return true;
 }
 
 }  // namespace detail

@@ -139,7 +139,8 @@ struct variables_collections {
 };
 template <std::size_t N>
 variables_collections(const char (&)[N]) -> variables_collections<N>;
-/// Where a variable is to live, in TensorFlow's words: "/cpu:0". A fact that is kept, not acted on.
+/// Where a variable is to live, in TensorFlow's words: a model on a GPU keeps one on "/cpu:0" in
+/// host memory, and brings it over when it is read.
 template <std::size_t N>
 struct on_device {
   static constexpr std::string_view slot = "device";

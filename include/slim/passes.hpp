@@ -18,6 +18,7 @@ namespace slim {
 struct model_memory {
   void* variables = nullptr;
   void* gradients = nullptr;
+  const void* host_variables = nullptr;
   std::byte* prepared = nullptr;
 };
 
@@ -76,11 +77,13 @@ class fed_inputs {
     for (const input_data<T>& data : inputs) {
       const tensor_row& row = p.tensors[p.inputs[i].value];
       void*& to = there_[static_cast<std::size_t>(i)];
-      if (to == nullptr)
-        to = on_->allocate(static_cast<std::size_t>(row.dims.count()) * sizeof(float), "an input");
-      if (p.inputs[i].needed)
+      if (p.inputs[i].needed) {
+        if (to == nullptr)
+          to =
+              on_->allocate(static_cast<std::size_t>(row.dims.count()) * sizeof(float), "an input");
         on_->feed(i, static_cast<std::byte*>(to), row.type, data.data(), data.count(),
                   data.on_device());
+      }
       ++i;
     }
   }
@@ -89,6 +92,15 @@ class fed_inputs {
  private:
   accelerator* on_;
   std::vector<void*> there_;
+};
+
+/// The caller's memory for the output of a pass: so many elements, in host memory or in the
+/// accelerator's; null: it lies in the arena alone.
+template <class T>
+struct output_memory {
+  T* data = nullptr;
+  long count = 0;
+  bool on_device = false;
 };
 
 /// The elements of a tensor in an accelerator's memory as Ts.
@@ -118,6 +130,8 @@ std::vector<T> downloaded(accelerator& on, const tensor& t) {
 template <class T>
 class passes {
  public:
+  using output_memory = detail::output_memory<T>;
+
   /// On a device that outlives it or, without one, on its own of `threads` threads (0: as many as
   /// the machine has); kernels run `on` an accelerator, if there is one. The first program is what
   /// a caller sees before anything has run.
@@ -140,20 +154,19 @@ class passes {
   /// The seed of dropout and the step it is drawn for, as one number.
   void set_random_key(std::uint64_t key) { random_key_ = key; }
 
-  /// Begins a pass through a program that outlives it. With `output` the output is written there:
-  /// `count` elements, as many as the examples given have. Throws input_error, with nothing
-  /// changed.
+  /// Begins a pass through a program that outlives it. Memory for the output must hold as many
+  /// elements as the examples given have. Throws input_error, with nothing changed.
   void start(const program& p, const model_memory& memory,
-             std::initializer_list<input_data<T>> inputs, T* output = nullptr, long count = 0) {
+             std::initializer_list<input_data<T>> inputs, const output_memory& output = {}) {
     const int n = inputs_.bind(p, inputs, on_ != nullptr);
-    if (output != nullptr) check_output(p, n, count);
+    if (output.data != nullptr) check_output(p, n, output);
     last_ = &p;
-    execution_ = on(memory, on_ == nullptr ? output : nullptr, n);
+    execution_ = on(memory, on_ == nullptr ? output.data : nullptr, n);
     copies_.clear();
     if (on_ == nullptr) return;
     fed_.feed(p, inputs);
     execution_.inputs = fed_.data();
-    caller_output_ = output;
+    wanted_ = output;
   }
   /// Runs steps [first, last) of the pass that was started and, on an accelerator, `then` an
   /// update.
@@ -172,17 +185,25 @@ class passes {
   /// A value of the program that ran last.
   tensor_view<const T> value(int v) const {
     const tensor t = tensor_at(*last_, execution_, v);
-    if (on_ == nullptr || t.data == nullptr) return {t.as<const T>(), t.dims};
+    const bool in_host = last_->tensors[v].place.where == storage::host_variable;
+    if (on_ == nullptr || in_host || t.data == nullptr) return {t.as<const T>(), t.dims};
     for (const auto& [number, values] : copies_)
       if (number == v) return {values->data(), t.dims};
     copies_.emplace_back(v, std::make_unique<std::vector<T>>(detail::downloaded<T>(*on_, t)));
     return {copies_.back().second->data(), t.dims};
   }
-  tensor_view<const T> output() const {
-    const tensor_view<const T> v = value(last_->output);
-    if (on_ == nullptr || caller_output_ == nullptr) return v;
-    std::copy(v.begin(), v.end(), caller_output_);
-    return {caller_output_, v.dims};
+  tensor_view<const T> output() const { return value(last_->output); }
+  /// Brings the output to the memory that the caller gave; on the CPU it is there.
+  void deliver() {
+    if (on_ == nullptr || wanted_.data == nullptr) return;
+    const tensor t = tensor_at(*last_, execution_, last_->output);
+    if (!wanted_.on_device) {
+      const tensor_view<const T> v = output();
+      std::copy(v.begin(), v.end(), wanted_.data);
+    } else if constexpr (std::is_same_v<T, float>) {
+      on_->hand_over(wanted_.data, t.template as<const std::byte>(), t.type, wanted_.count);
+      on_->wait();
+    }
   }
   /// The layers with outputs_collections whose values are fetched, as the last run wrote them.
   std::vector<named_tensor<const T>> end_points() const {
@@ -211,9 +232,18 @@ class passes {
     if (then != nullptr) on_->run(p, e, last, last, then);
   }
   execution on(const model_memory& memory, T* output, int n) {
-    return {arena_.data(),    memory.prepared,       output, memory.variables,
-            memory.gradients, inputs_.data(),        n,      device_,
-            random_key_,      !execution_.backwards, on_};
+    return {arena_.data(),
+            memory.prepared,
+            output,
+            memory.variables,
+            memory.gradients,
+            memory.host_variables,
+            inputs_.data(),
+            n,
+            device_,
+            random_key_,
+            !execution_.backwards,
+            on_};
   }
   std::string path_of(int scope) const {
     message path;
@@ -221,14 +251,16 @@ class passes {
     return std::string(path.view());
   }
 
-  static void check_output(const program& p, int n, long count) {
+  void check_output(const program& p, int n, const output_memory& output) const {
+    if (output.on_device && on_ == nullptr)
+      throw input_error("the memory for the output is a device's: the model runs on the CPU");
     const tensor_row& row = p.tensors[p.output];
     const long wanted = row.batched ? row.dims.count() / row.dims[0] * n : row.dims.count();
     if (!row.place.output)
       throw input_error(
           "the network's output is an input or a variable: it has no memory to place");
-    if (count != wanted)
-      throw input_error("the memory for the output holds " + std::to_string(count) +
+    if (output.count != wanted)
+      throw input_error("the memory for the output holds " + std::to_string(output.count) +
                         " elements, the output of " + std::to_string(n) + " examples has " +
                         std::to_string(wanted));
   }
@@ -239,7 +271,7 @@ class passes {
   kernel_arena arena_;
   detail::bound_inputs<T> inputs_;
   detail::fed_inputs fed_;
-  T* caller_output_ = nullptr;
+  output_memory wanted_{};
   mutable std::vector<std::pair<int, std::unique_ptr<std::vector<T>>>> copies_;  // of values
   const program* last_;
   execution execution_{};

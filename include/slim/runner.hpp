@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "graph/freeze.hpp"
 #include "initializers.hpp"
@@ -21,6 +22,24 @@ struct stale_error : error {
   using error::error;
 };
 
+namespace detail {
+
+/// Another value for as long as this lives.
+template <class V>
+class set_meanwhile {
+ public:
+  set_meanwhile(V& at, V value) : at_(at), before_(std::exchange(at, value)) {}
+  set_meanwhile(const set_meanwhile&) = delete;
+  set_meanwhile& operator=(const set_meanwhile&) = delete;
+  ~set_meanwhile() { at_ = before_; }
+
+ private:
+  V& at_;
+  V before_;
+};
+
+}  // namespace detail
+
 /// The variables and programs of one model, and its own passes.
 template <class T>
 class runner {
@@ -34,7 +53,8 @@ class runner {
         training_(training == nullptr ? inference : *training),
         trains_(training != nullptr),
         on_(std::move(on)),
-        variables_(bytes(inference.variable_elements), on_.get(), "variables"),
+        variables_(bytes(inference.variable_elements), bytes(inference.kernel_elements), on_.get(),
+                   "variables"),
         gradients_(trains_ ? bytes(inference.variable_elements) : 0, on_.get(), "gradients"),
         prepared_(static_cast<std::size_t>(inference.memory.prepared_bytes), on_.get(),
                   "prepared weights"),
@@ -77,14 +97,17 @@ class runner {
                          (dropped(v) ? ", and its values were dropped" : "") +
                          ": the model is frozen");
     variables_changed();
-    return {written(variables_) + row(v).offset, row(v).dims};
+    if (!is_apart(v)) return {written(variables_) + row(v).offset, row(v).dims};
+    on_->wait();  // kernels may be reading it
+    return {in_host(variables_) + row(v).offset, row(v).dims};
   }
   /// To be read. Throws frozen_error if it was dropped.
   tensor_view<const T> variable(int v) const {
     if (dropped(v))
       throw frozen_error("the values of variable " + name_of(v) +
                          " were dropped: the model is frozen");
-    return {reinterpret_cast<const T*>(variables_.to_read()) + row(v).offset, row(v).dims};
+    const std::byte* all = is_apart(v) ? variables_.host() : variables_.to_read();
+    return {reinterpret_cast<const T*>(all) + row(v).offset, row(v).dims};
   }
   tensor_view<T> gradient(int v) {
     forbid_when_frozen("gradient");
@@ -97,9 +120,13 @@ class runner {
   std::span<T> flat_variables() {
     forbid_when_frozen("update");
     variables_changed();
+    if (keeps_some_apart()) on_->wait();
     return flat(variables_);
   }
   std::span<T> flat_gradients() { return flat(gradients_); }
+  /// Whether a variable lies in host memory alone although an accelerator runs the kernels: one
+  /// that was placed on the CPU.
+  bool is_apart(int v) const { return row(v).offset >= inference_.kernel_elements; }
   const variable_row& row(int v) const { return inference_.variables[v]; }
 
   /// The variables an optimizer changes now, neighbours taken together: all trainable ones, unless
@@ -114,10 +141,8 @@ class runner {
   /// Calls f, in which optimizers change these ranges alone.
   template <class F>
   void update_only(std::span<const element_range> ranges, F f) {
-    const std::span<const element_range> all = updated_;
-    updated_ = ranges;
+    const detail::set_meanwhile some(updated_, ranges);
     f();
-    updated_ = all;
   }
 
   /// Counts an update by this optimizer, and gives its N slots, arenas of the variables' layout.
@@ -126,7 +151,7 @@ class runner {
   std::array<std::span<T>, N> slots(std::string_view optimizer,
                                     const std::array<double, N>& initial) {
     make_slots(optimizer, initial);
-    ++updates_;
+    if (!updating_apart_) ++updates_;
     std::array<std::span<T>, N> spans;
     for (std::size_t i = 0; i < N; ++i) spans[i] = flat(slots_[i]);
     return spans;
@@ -137,7 +162,8 @@ class runner {
     if (optimizer == optimizer_ && slots_.size() == initial.size()) return;
     std::vector<mirrored_buffer> made;
     for (const double value : initial) {
-      made.emplace_back(variables_.size(), on_.get(), "an optimizer's slots");
+      made.emplace_back(variables_.size(), bytes(inference_.kernel_elements), on_.get(),
+                        "an optimizer's slots");
       if (value == 0) continue;  // as it is
       const std::span<T> elements = flat(made.back());
       std::fill(elements.begin(), elements.end(), static_cast<T>(value));
@@ -146,19 +172,26 @@ class runner {
     optimizer_ = optimizer;
     updates_ = 0;
   }
+  /// A variable and its gradient in an accelerator's memory, to be read when `wait` has returned.
+  /// Throws slim::error where they are not there.
+  device_view<T> device_variable(int v) { return there(variables_, v, is_apart(v)); }
+  device_view<T> device_gradient(int v) {
+    forbid_when_frozen("gradient");
+    return there(gradients_, v, false);
+  }
   /// A variable's part of a slot.
   tensor_view<T> slot(int slot, int variable) {
     return {written(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,
             row(variable).dims};
   }
-  /// Has an accelerator update the variables, with N slots as `slots` gives them; false where there
-  /// is none. With `later` the update is left for the end of the next training pass.
+  /// Has the accelerator update the variables it has, with N slots as `slots` gives them. In
+  /// launch_step the update is left for the end of the training pass.
   template <std::size_t N, class Step>
-  bool update_there(std::string_view optimizer, const std::array<double, N>& initial, Step step) {
-    if (on_ == nullptr) return false;
+  void update_there(std::string_view optimizer, const std::array<double, N>& initial, Step step) {
     if (N > 0) make_slots(optimizer, initial);
     if (N > 0) ++updates_;
-    update_call call{step(), {elements(variables_), elements(gradients_), {}, updated_}};
+    updated_there_ = within(0, inference_.kernel_elements);
+    update_call call{step(), {elements(variables_), elements(gradients_), {}, updated_there_}};
     for (std::size_t i = 0; i < N; ++i) call.memory.slots[i] = elements(slots_[i]);
     for (std::size_t i = 0; i < N; ++i) slots_[i].kernels_wrote();
     if (postponed_ != nullptr)
@@ -167,8 +200,19 @@ class runner {
       on_->run(training_, passes_.execution_of(memory_of(training_)), 0, 0, &call);
     variables_.kernels_wrote();
     variables_changed();
-    return true;
   }
+  /// Behind update_there: has f, an optimizer's update on the CPU, change the variables that lie
+  /// apart, in host memory.
+  template <class F>
+  void update_apart(F f) {
+    if (postponed_ != nullptr || !keeps_some_apart()) return;
+    const auto apart = within(inference_.kernel_elements, inference_.variable_elements);
+    for (const element_range& r : apart) gradients_.fetch(bytes(r.first), bytes(r.last));
+    const detail::set_meanwhile here(updating_apart_, true);
+    update_only(apart, f);
+    variables_changed();
+  }
+  bool is_updating_apart() const { return updating_apart_; }
   /// Updates by the optimizer whose slots these are.
   long updates() const { return updates_; }
   void set_updates(long updates) { updates_ = updates; }
@@ -178,12 +222,19 @@ class runner {
   /// Grows with every change of the variables.
   std::uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
-  /// Computes what follows from the variables alone, unless that is done; returns the version it
-  /// holds for. Several threads may ask at once, as long as none changes variables.
-  std::uint64_t prepare() {
+  /// What sessions read, and the version of the variables that it holds for.
+  struct shared_memory {
+    model_memory memory;
+    std::uint64_t version = 0;
+  };
+  /// Computes what follows from the variables alone, unless that is done, and waits for it. Several
+  /// threads may ask at once, as long as none changes variables.
+  shared_memory share() {
     const std::lock_guard lock(preparing_);
-    if (!is_prepared()) run_preparing_steps([](int) {});
-    return version();
+    const model_memory m = memory();
+    prepare(m);
+    if (on_ != nullptr) on_->wait();
+    return {m, version()};
   }
 
   /// Gives back the memory of all that inference does not read: gradients, an optimizer's slots,
@@ -204,10 +255,12 @@ class runner {
       });
     };
     drop_read_at(freeze_plan::never);
-    if (is_prepared())
-      for (int i = 0; i < inference_.first_run; ++i) drop_read_at(i);
-    else
-      run_preparing_steps(drop_read_at);
+    const bool prepared = is_prepared();
+    for (int i = 0; i < inference_.first_run; ++i) {
+      if (!prepared) passes_.run_alone(inference_, memory(), i, i + 1);
+      drop_read_at(i);
+    }
+    prepared_version_.store(version(), std::memory_order_release);
     for (int v = 0; v < inference_.variables.size(); ++v)
       dropped_.push_back(plan.last_use(v) != freeze_plan::always);
     drop_shared_pages(plan);
@@ -217,18 +270,23 @@ class runner {
   /// Whether freezing gave up this variable's values.
   bool dropped(int v) const { return frozen_ && dropped_[static_cast<std::size_t>(v)]; }
 
-  /// Runs the inference program on n images; returns the output of the images given. With `output`
-  /// it is written there: `count` elements, as many as the images given have.
-  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
-                               long count = 0) {
-    launch(inputs, output, count);
-    return this->output();
+  /// Runs the inference program on n images, and writes the output of the images given to the
+  /// caller's memory, if there is any.
+  void forward(std::initializer_list<input_data<T>> inputs,
+               const detail::output_memory<T>& output = {}) {
+    launch(inputs, output);
+    passes_.deliver();
   }
   /// Starts the same; whoever reads the output waits for it.
-  void launch(std::initializer_list<input_data<T>> inputs, T* output = nullptr, long count = 0) {
-    passes_.start(inference_, memory(), inputs, output, count);
+  void launch(std::initializer_list<input_data<T>> inputs,
+              const detail::output_memory<T>& output = {}) {
+    if (losses_due_) read_losses();  // from where this pass will work
+    passes_.start(inference_, memory(), inputs, output);
     updates_due_ = false;
-    if (!is_prepared()) prepare();
+    {
+      const std::lock_guard lock(preparing_);
+      prepare(memory());
+    }
     passes_.run(inference_.first_run, inference_.steps.size());
   }
 
@@ -255,15 +313,17 @@ class runner {
     forbid_when_frozen("backward");
     passes_.start(training_, memory_of(training_), inputs);
     update_call call{};
-    postponed_ = &call;
-    update();
-    postponed_ = nullptr;
+    {
+      const detail::set_meanwhile later(postponed_, &call);
+      update();
+    }
     passes_.run(0, training_.steps.size(), call.memory.variables == nullptr ? nullptr : &call);
     gradients_.kernels_wrote();
     variables_.kernels_wrote();
     updates_due_ = false;
     losses_due_ = true;
     variables_changed();
+    update_apart(update);
   }
   /// Waits for what was launched; then losses can be read.
   void wait() {
@@ -299,8 +359,6 @@ class runner {
   bool written(int v) const { return passes_.written(v); }
 
   const program& inference_program() const { return inference_; }
-  /// What sessions read, and none may write.
-  model_memory memory() { return memory_of(inference_); }
 
  private:
   static std::size_t bytes(long elements) { return static_cast<std::size_t>(elements) * sizeof(T); }
@@ -310,12 +368,32 @@ class runner {
   static auto elements(mirrored_buffer& arena) {
     return reinterpret_cast<float*>(arena.for_kernels());
   }
-  static std::span<T> flat(mirrored_buffer& arena) {
-    return {written(arena), arena.size() / sizeof(T)};
+  device_view<T> there(mirrored_buffer& arena, int v, bool apart) {
+    if (on_ == nullptr || apart)
+      throw error("variable " + name_of(v) + " is not in a device's memory: " +
+                  (apart ? "it was placed on the CPU" : "the model runs on the CPU"));
+    return {reinterpret_cast<const T*>(arena.for_kernels()) + row(v).offset, row(v).dims};
   }
+  /// Elements in host memory, of which those that lie apart are sure to be of today.
+  static T* in_host(mirrored_buffer& arena) { return reinterpret_cast<T*>(arena.host()); }
+  std::span<T> flat(mirrored_buffer& arena) const {
+    return {updating_apart_ ? in_host(arena) : written(arena), arena.size() / sizeof(T)};
+  }
+  bool keeps_some_apart() const {
+    return inference_.kernel_elements < inference_.variable_elements;
+  }
+  /// Of the variables an optimizer changes now, those that lie in [first, last).
+  std::vector<element_range> within(long first, long last) const {
+    std::vector<element_range> part;
+    for (const element_range& r : updated_)
+      if (std::max(r.first, first) < std::min(r.last, last))
+        part.push_back({std::max(r.first, first), std::min(r.last, last)});
+    return part;
+  }
+  model_memory memory() { return memory_of(inference_); }
   model_memory memory_of(const program& p) {
     kernel_arena& prepared = &p == &training_ && trains_ ? training_prepared_ : prepared_;
-    return {variables_.for_kernels(), gradients_.for_kernels(), prepared.data()};
+    return {variables_.for_kernels(), gradients_.for_kernels(), variables_.host(), prepared.data()};
   }
   void read_losses() {
     for (int i = 0; i < training_.losses.size(); ++i)
@@ -332,13 +410,9 @@ class runner {
   bool is_prepared() const {
     return prepared_version_.load(std::memory_order_acquire) == version();
   }
-  /// Calls after(step) behind each.
-  template <class F>
-  void run_preparing_steps(F after) {
-    for (int i = 0; i < inference_.first_run; ++i) {
-      passes_.run_alone(inference_, memory(), i, i + 1);
-      after(i);
-    }
+  void prepare(const model_memory& m) {
+    if (is_prepared()) return;
+    passes_.run_alone(inference_, m, 0, inference_.first_run);
     prepared_version_.store(version(), std::memory_order_release);
   }
   /// Pages on which several variables lie go when all of those did.
@@ -371,6 +445,8 @@ class runner {
   std::vector<T> losses_, regularization_;
   std::vector<element_range> trainable_;
   std::span<const element_range> updated_;
+  std::vector<element_range> updated_there_;  // by the accelerator
+  bool updating_apart_ = false;
   std::vector<mirrored_buffer> slots_;
   update_call* postponed_ = nullptr;  // where the update of a launched step goes
   std::string_view optimizer_;        // whose slots they are

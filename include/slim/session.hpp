@@ -26,21 +26,18 @@ class session_runner {
     refresh();
   }
 
-  void refresh() {
-    version_ = model_->prepare();
-    model_->wait();
-  }
+  void refresh() { shared_ = model_->share(); }
 
-  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs, T* output = nullptr,
-                               long count = 0) {
-    if (model_->version() != version_)
+  void forward(std::initializer_list<input_data<T>> inputs,
+               const detail::output_memory<T>& output = {}) {
+    if (model_->version() != shared_.version)
       throw stale_error(
           "session: the model's variables may have changed since it was made; "
           "refresh() takes the new ones");
     const program& p = model_->inference_program();
-    passes_.start(p, model_->memory(), inputs, output, count);
+    passes_.start(p, shared_.memory, inputs, output);
     passes_.run(p.first_run, p.steps.size());
-    return this->output();
+    passes_.deliver();
   }
 
   cpu_device& device() { return passes_.device(); }
@@ -53,7 +50,7 @@ class session_runner {
   runner<T>* model_;
   std::unique_ptr<accelerator> on_;  // a stream of its own, where the model has one
   passes<T> passes_;
-  std::uint64_t version_ = 0;
+  typename runner<T>::shared_memory shared_{};
 };
 
 /// One caller's view of a model that outlives it: forward passes in an arena of its own, with the

@@ -50,8 +50,8 @@ struct gpu {
   static_assert(std::is_same_v<P, float> || std::is_same_v<P, tf32> || std::is_same_v<P, bfloat16>,
                 "a GPU model computes in float, tf32 or bfloat16");
   static constexpr graph_counts needs{};
-  static constexpr backend_traits traits{.narrow = std::is_same_v<P, bfloat16>,
-                                         .prepares_training = true};
+  static constexpr backend_traits traits{
+      .narrow = std::is_same_v<P, bfloat16>, .prepares_training = true, .apart = true};
   static std::unique_ptr<accelerator> make_accelerator(long bytes) {
     return cuda::make_accelerator(cuda::math_of<P>(), bytes);
   }
@@ -161,9 +161,10 @@ void prepare(const kernel_call& call) {
   prepare_weights(on(call), in(call, 0), in(call, 1), call.in(0).dims.back(), Turned, out(call));
 }
 
-/// How contractions of a precision want their weights.
-template <class P>
-constexpr element weights_type = std::is_same_v<P, bfloat16> ? element::bfloat16 : element::scalar;
+/// How a contraction wants its weights: of the type that it reads besides.
+constexpr element weights_type(const graph& g, const node_row& n) {
+  return g.values[g.input(n, 0)].type;
+}
 
 constexpr bool is_given(const graph& g, int value) {
   const storage where = g.values[value].where;
@@ -175,23 +176,22 @@ constexpr bool has_bias(const node_row& n) {
 
 /// The choice of a contraction whose input 1 are weights and, with `forward`, input 2 biases. What
 /// does not follow from variables is prepared in the workspace, on every run.
-template <class P>
 constexpr kernel_choice contraction(const graph& g, const node_row& n, std::string_view name,
                                     void (*run)(const kernel_call&), bool turned, bool forward,
                                     long workspace) {
   kernel_choice chosen = kernel(name, run, workspace);
-  const bool same = !turned && weights_type<P> == element::scalar;
+  const element type = weights_type(g, n);
+  const bool same = !turned && type == element::scalar;
   const auto form = [&](int input, bool turn) {
     return weights_form{turn ? "turned" : "cast", turn ? &prepare<true> : &prepare<false>,
-                        g.input_shape(n, input).count(), weights_type<P>, true};
+                        g.input_shape(n, input).count(), type, true};
   };
   if (!same && is_given(g, g.input(n, 1))) chosen.weights = form(1, turned);
   if (!same && !is_given(g, g.input(n, 1)))
     chosen.workspace_bytes += g.input_shape(n, 1).count() * 4 + buffer_alignment;
   // A kernel of our own, which takes floats, convolves images as VGG does.
   const bool stem = g.input_shape(n, 0).back() == 3 && n.a.win.kernel_h == 3;
-  if (forward && has_bias(n) && weights_type<P> != element::scalar && !stem &&
-      is_given(g, g.input(n, 2)))
+  if (forward && has_bias(n) && type != element::scalar && !stem && is_given(g, g.input(n, 2)))
     chosen.biases = form(2, false);
   return chosen;
 }
@@ -224,11 +224,9 @@ void run_convolution(const kernel_call& call) {
   convolution(on(call), s, in(call, 0), weights_in(call, activations_of(call, 0), true), a.bias,
               a.residual, function_of<A>, out(call));
 }
-/// The workspace begins with the output before pooling.
-constexpr long whole_bytes(const node_row& n, const graph& g, int k, element type) {
-  const window& w = n.a.win;
-  const long elements = long{g.input_shape(n, 0)[0]} * w.out_h * w.out_w * k;
-  const long bytes = elements * (type == element::bfloat16 ? 2 : 4);
+/// Bytes of the output before pooling, with which the workspace begins.
+constexpr long whole_bytes(int n, const window& w, int k, element type) {
+  const long bytes = long{n} * w.out_h * w.out_w * k * element_bytes(type, 4);
   return (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
 }
 template <class A>
@@ -236,8 +234,7 @@ void run_convolution_max_pool(const kernel_call& call) {
   const convolution_shape s = shape_of(call.a().win, call.in(0).dims, call.out().dims.back());
   const array x = in(call, 0);
   const array whole{call.workspace<void>(), x.type, long{s.n} * s.out_h * s.out_w * s.k};
-  const long bytes = (whole.count * (x.type == number::bf16 ? 2 : 4) + buffer_alignment - 1) /
-                     buffer_alignment * buffer_alignment;
+  const long bytes = whole_bytes(s.n, call.a().win, s.k, call.in(0).type);
   convolution_max_pool(on(call), s, x, weights_in(call, x.type, true, bytes), added(call).bias,
                        function_of<A>, whole, out(call), out(call, 1));
 }
@@ -257,16 +254,16 @@ void run_dense(const kernel_call& call) {
         out(call));
 }
 
-template <class A, class P>
+template <class A>
 constexpr kernel_choice choose_convolution(const graph& g, const node_row& n) {
   if (number_of<A> < 0) return {};
   const int k = g.input_shape(n, 1).back();
   if ((n.a.integer & op::fused_parts::pool) != 0)
-    return contraction<P>(g, n, "convolution, pooled", &run_convolution_max_pool<A>, true, true,
-                          whole_bytes(n, g, k, weights_type<P>));
+    return contraction(g, n, "convolution, pooled", &run_convolution_max_pool<A>, true, true,
+                       whole_bytes(g.input_shape(n, 0)[0], n.a.win, k, weights_type(g, n)));
   if (covers(n.a.win, g.input_shape(n, 0)))
-    return contraction<P>(g, n, "product", &run_dense<A, true>, false, true, 0);
-  return contraction<P>(g, n, "convolution", &run_convolution<A>, true, true, 0);
+    return contraction(g, n, "product", &run_dense<A, true>, false, true, 0);
+  return contraction(g, n, "convolution", &run_convolution<A>, true, true, 0);
 }
 
 template <class A>
@@ -284,12 +281,12 @@ void run_dense_backward_data(const kernel_call& call) {
                       weights_in(call, activations_of(call, 0), false), in(call, 2), function_of<A>,
                       out(call));
 }
-template <class A, class P>
+template <class A>
 constexpr kernel_choice choose_backward_data(const graph& g, const node_row& n) {
   if (number_of<A> < 0) return {};
   if (covers(n.a.win, n.a.dims))
-    return contraction<P>(g, n, "product", &run_dense_backward_data<A, true>, false, false, 0);
-  return contraction<P>(g, n, "convolution", &run_backward_data<A>, true, false, 0);
+    return contraction(g, n, "product", &run_dense_backward_data<A, true>, false, false, 0);
+  return contraction(g, n, "convolution", &run_backward_data<A>, true, false, 0);
 }
 
 inline void run_backward_filter(const kernel_call& call) {
@@ -358,6 +355,7 @@ struct plain {
 
 // Element by element.
 SLIM_CUDA_KERNEL(add, add(on(call), in(call, 0), in(call, 1), function::identity, out(call)))
+SLIM_CUDA_KERNEL(bring, bring(on(call), call.in(0).data, out(call)))
 SLIM_CUDA_KERNEL(copy, copy(on(call), in(call, 0), out(call)))
 SLIM_CUDA_KERNEL(one, fill(on(call), out(call), 1))
 SLIM_CUDA_KERNEL(scale, scale(on(call), in(call, 0), in(call, 1), out(call)))
@@ -422,32 +420,32 @@ struct kernel_of<op::regularizer_backward<R>, float, backend::gpu<P>> {
 template <class P>
 struct kernel_of<op::convolution, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::choose_convolution<no_activation, P>(g, n);
+    return cuda::choose_convolution<no_activation>(g, n);
   }
 };
 template <class A, class P>
 struct kernel_of<op::fused_convolution<A>, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::choose_convolution<A, P>(g, n);
+    return cuda::choose_convolution<A>(g, n);
   }
 };
 template <class P>
 struct kernel_of<op::convolution_backward_data, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::choose_backward_data<no_activation, P>(g, n);
+    return cuda::choose_backward_data<no_activation>(g, n);
   }
 };
 template <class A, class P>
 struct kernel_of<op::convolution_backward_data_activation<A>, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::choose_backward_data<A, P>(g, n);
+    return cuda::choose_backward_data<A>(g, n);
   }
 };
 /// The data gradient of the convolution it is the adjoint of.
 template <class P>
 struct kernel_of<op::convolution_transpose, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::choose_backward_data<no_activation, P>(g, n);
+    return cuda::choose_backward_data<no_activation>(g, n);
   }
 };
 template <class P>
@@ -459,30 +457,30 @@ struct kernel_of<op::convolution_backward_filter, float, backend::gpu<P>> {
 template <class P>
 struct kernel_of<op::matmul, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::contraction<P>(g, n, "product", &cuda::run_dense<no_activation, false>, false,
-                                true, 0);
+    return cuda::contraction(g, n, "product", &cuda::run_dense<no_activation, false>, false, true,
+                             0);
   }
 };
 template <class A, class P>
 struct kernel_of<op::fused_matmul<A>, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
     if (cuda::number_of<A> < 0) return {};
-    return cuda::contraction<P>(g, n, "product", &cuda::run_dense<A, false>, false, true, 0);
+    return cuda::contraction(g, n, "product", &cuda::run_dense<A, false>, false, true, 0);
   }
 };
 template <class P>
 struct kernel_of<op::matmul_backward_data, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
-    return cuda::contraction<P>(
-        g, n, "product", &cuda::run_dense_backward_data<no_activation, false>, false, false, 0);
+    return cuda::contraction(g, n, "product", &cuda::run_dense_backward_data<no_activation, false>,
+                             false, false, 0);
   }
 };
 template <class A, class P>
 struct kernel_of<op::matmul_backward_data_activation<A>, float, backend::gpu<P>> {
   static constexpr kernel_choice choose(const graph& g, const node_row& n) {
     if (cuda::number_of<A> < 0) return {};
-    return cuda::contraction<P>(g, n, "product", &cuda::run_dense_backward_data<A, false>, false,
-                                false, 0);
+    return cuda::contraction(g, n, "product", &cuda::run_dense_backward_data<A, false>, false,
+                             false, 0);
   }
 };
 template <class P>

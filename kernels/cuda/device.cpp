@@ -120,6 +120,13 @@ class cuda_accelerator : public accelerator {
     cudaStreamSynchronize(stream_.handle);
     cudaFree(memory);
   }
+  void pin(std::byte* memory, std::size_t bytes) override {
+    check(cudaHostRegister(memory, bytes, cudaHostRegisterDefault), "pinned host memory");
+  }
+  void unpin(std::byte* memory) noexcept override {
+    cudaStreamSynchronize(stream_.handle);
+    cudaHostUnregister(memory);
+  }
   void upload(std::byte* to, const void* from, std::size_t bytes) override {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.handle), "an upload");
   }
@@ -152,6 +159,16 @@ class cuda_accelerator : public accelerator {
       copy(stream_, {const_cast<void*>(source), given, elements}, {to, wanted, elements});
     if (!there)
       check(cudaEventRecord(read_[staging_[input].turn], stream_.handle), "cudaEventRecord");
+  }
+
+  void hand_over(float* to, const std::byte* from, element type, long elements) override {
+    const number given = static_cast<number>(type);
+    if (given == number::f32)
+      check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(elements) * sizeof(float),
+                            cudaMemcpyDeviceToDevice, stream_.handle),
+            "an output");
+    else
+      copy(stream_, {const_cast<std::byte*>(from), given, elements}, {to, number::f32, elements});
   }
 
   void run(const program& p, const execution& e, int first, int last,
@@ -256,6 +273,12 @@ class cuda_accelerator : public accelerator {
 };
 
 }  // namespace
+
+void bring(stream& s, const void* host, array y) {
+  check(cudaMemcpyAsync(y.data, host, static_cast<std::size_t>(y.count) * sizeof(float),
+                        cudaMemcpyHostToDevice, s.handle),
+        "a variable in host memory");
+}
 
 std::unique_ptr<accelerator> make_accelerator(math precision, long bytes) {
   return std::make_unique<cuda_accelerator>(precision, bytes);

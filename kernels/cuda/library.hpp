@@ -43,6 +43,8 @@ std::unique_ptr<accelerator> make_accelerator(math precision, long bytes);
 void activate(stream&, array x, function f, array y);
 void add(stream&, array a, array b, function f, array y);
 void copy(stream&, array x, array y);
+/// y = what lies in pinned host memory.
+void bring(stream&, const void* host, array y);
 void fill(stream&, array y, float value);
 /// dx = dy f'(saved): saved is f's output.
 void activate_backward(stream&, array saved, array dy, function f, array dx);

@@ -91,6 +91,9 @@ struct kernel_of<op::copy, T, backend::eigen> {
 };
 
 template <class T>
+struct kernel_of<op::bring, T, backend::eigen> : kernel_of<op::copy, T, backend::eigen> {};
+
+template <class T>
 struct kernel_of<op::one, T, backend::eigen> {
   static constexpr kernel_choice choose(const graph&, const node_row&) {
     return reference::expression(&run);

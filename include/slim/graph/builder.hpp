@@ -37,6 +37,7 @@ struct op_info {
   bool has_gradient, has_fuse, has_fold, has_multiply_adds, has_epilogue, has_at_inference;
   int in_place;     ///< the input whose memory output 0 may take over, or -1
   bool view;        ///< output 0 is input 0 under another shape: nothing runs
+  bool full_precision;  ///< of losses: in mixed precision, too
   int foldable;     ///< the input whose last axis a scale of the output's can be folded into, or -1
 };
 
@@ -142,10 +143,6 @@ class graph_builder {
     v.collections = static_cast<unsigned char>(variables.collections |
                                                (trainable ? trainable_variables : 0));
     v.collection = variables.collection, v.device = variables.device;
-    if (g.variables.size() > 0) {
-      const variable_row& last = g.variables[g.variables.size() - 1];
-      v.offset = aligned_end(last.offset + last.dims.count());
-    }
     if (scope >= 0) v.next_in_scope = std::exchange(g.scopes[scope].variables, g.variables.size());
     g.variables.add(v);
     return value;
@@ -492,6 +489,7 @@ constexpr op_info make_op_info() {
   info.in_place = info.foldable = -1;
   if constexpr (requires { Op::in_place; }) info.in_place = Op::in_place;
   if constexpr (requires { Op::view; }) info.view = Op::view;
+  if constexpr (requires { Op::full_precision; }) info.full_precision = Op::full_precision;
   if constexpr (requires { Op::foldable; }) info.foldable = Op::foldable;
   return info;
 }

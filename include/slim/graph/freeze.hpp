@@ -78,7 +78,8 @@ class freeze_plan {
  private:
   constexpr void use(int value, int at) {
     const placement& place = p_.tensors[value].place;
-    if (place.where == storage::variable) latest(variables_[place.index], at + 1);
+    if (place.where == storage::variable || place.where == storage::host_variable)
+      latest(variables_[place.index], at + 1);
     if (place.where != storage::prepared) return;
     for (int i = 0; i < p_.first_run; ++i)
       for (int k = 0; k < p_.steps[i].outputs; ++k) {

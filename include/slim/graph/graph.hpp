@@ -15,8 +15,8 @@ class kernel_call;
 enum class element : unsigned char { scalar, int32, byte, bfloat16 };
 
 /// Where a value lives. `prepared` values follow from variables alone: they are computed when those
-/// have changed, not on every run.
-enum class storage : unsigned char { buffer, input, variable, gradient, prepared };
+/// have changed, not on every run. A `host_variable` lies apart from the memory of kernels.
+enum class storage : unsigned char { buffer, input, variable, gradient, prepared, host_variable };
 
 /// Options of an op, as plain values; each op says which it reads.
 struct attributes {

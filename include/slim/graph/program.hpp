@@ -40,6 +40,7 @@ struct program_facts {
   int first_update = 0;  ///< steps from it on change variables
   int scalar_bytes = 4;
   long variable_elements = 0;  ///< of the arena of variables, and of gradients
+  long kernel_elements = 0;    ///< of which kernels read so many where they lie: all before them
   memory_plan memory{};
 };
 
@@ -128,6 +129,19 @@ constexpr void mark_needed_inputs(program& p) {
     }
 }
 
+/// Lays the variables that lie in host memory alone behind all others.
+constexpr void lay_out_variables(const graph& g, program& p) {
+  for (const bool host : {false, true}) {
+    for (int v = 0; v < p.variables.size(); ++v) {
+      variable_row& row = p.variables[v];
+      if ((g.values[row.value].where == storage::host_variable) != host) continue;
+      row.offset = p.variable_elements;
+      p.variable_elements = graph_builder::aligned_end(row.offset + row.dims.count());
+    }
+    if (!host) p.kernel_elements = p.variable_elements;
+  }
+}
+
 /// Writes the program of a graph whose kernels are chosen and whose memory is planned into `p`.
 constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan& memory,
                             const placement* places, const long* workspaces, program& p) {
@@ -155,10 +169,7 @@ constexpr void make_program(const graph& g, int scalar_bytes, const memory_plan&
   for (const auto& row : g.end_points) p.end_points.add(row);
   for (int loss : g.losses) p.losses.add(loss);
   for (int loss : g.regularizers) p.regularizers.add(loss);
-  if (g.variables.size() > 0) {
-    const variable_row& last = g.variables[g.variables.size() - 1];
-    p.variable_elements = graph_builder::aligned_end(last.offset + last.dims.count());
-  }
+  lay_out_variables(g, p);
 }
 
 /// A tensor as a kernel sees it: n images where the program has a batch.
@@ -180,6 +191,7 @@ struct execution {
   void* output = nullptr;  ///< the caller's memory for the output; null: it lies in the arena
   void* variables = nullptr;
   void* gradients = nullptr;
+  const void* host_variables = nullptr;  ///< the arena of variables in host memory
   const void* const* inputs = nullptr;
   int n = 0;  ///< images in this run, at most the program's batch
   cpu_device* device = nullptr;
@@ -200,6 +212,8 @@ inline void* data_at(const program& p, const execution& e, const tensor_row& row
     case storage::input: return const_cast<void*>(e.inputs[place.index]);
     case storage::variable: return static_cast<std::byte*>(e.variables) + variable_bytes();
     case storage::gradient: return static_cast<std::byte*>(e.gradients) + variable_bytes();
+    case storage::host_variable:
+      return static_cast<std::byte*>(const_cast<void*>(e.host_variables)) + variable_bytes();
   }
   return nullptr;
 }

@@ -44,6 +44,13 @@ struct copy {
   }
 };
 
+/// A variable in host memory -> the same where kernels work.
+struct bring {
+  static constexpr std::string_view name = "bring";
+
+  static constexpr void infer(inference& s) { s.out(s.in(0), false); }
+};
+
 /// (weights[, scale]) -> weights in the form a kernel wants, [a.dims], each column times its scale.
 /// Its kernel is that of the node it prepares for.
 struct prepared_weights {

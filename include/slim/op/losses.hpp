@@ -13,6 +13,7 @@ enum class wrt : int { predictions, labels };
 template <class F, wrt By>
 struct elementwise_loss_backward {
   static constexpr std::string_view name = "elementwise_loss_backward";
+  static constexpr bool full_precision = true;
   static constexpr int in_place = 2;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
@@ -23,6 +24,7 @@ template <class F>
 struct elementwise_loss {
   using function = std::remove_cvref_t<decltype(F::value)>;
   static constexpr std::string_view name = function::name;
+  static constexpr bool full_precision = true;
 
   static constexpr void infer(inference& s) {
     if (!(s.in(0) == s.in(1)))
@@ -52,12 +54,14 @@ struct elementwise_loss {
 /// (the other factor, dlosses) -> -dlosses * factor along the axis a.integer.
 struct cosine_distance_backward {
   static constexpr std::string_view name = "cosine_distance_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
 /// (p, y) -> 1 - sum(p y) over the axis a.integer in [0, rank), which is dropped.
 struct cosine_distance {
   static constexpr std::string_view name = "cosine_distance";
+  static constexpr bool full_precision = true;
 
   static constexpr void infer(inference& s) {
     const shape& p = s.in(0);
@@ -81,6 +85,7 @@ struct cosine_distance {
 /// (p, y, dlosses [n]) -> the gradient by p; with p and y exchanged, that by y.
 struct pairwise_squared_error_backward {
   static constexpr std::string_view name = "pairwise_squared_error_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
@@ -88,6 +93,7 @@ struct pairwise_squared_error_backward {
 /// elements of ((p_i - y_i) - (p_j - y_j))^2.
 struct pairwise_squared_error {
   static constexpr std::string_view name = "pairwise_squared_error";
+  static constexpr bool full_precision = true;
 
   static constexpr void infer(inference& s) {
     if (!(s.in(0) == s.in(1)))

@@ -28,11 +28,13 @@ struct softmax {
 /// (y, dy) of log softmax -> dy - exp(y) sum(dy).
 struct log_softmax_backward {
   static constexpr std::string_view name = "log_softmax_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
 struct log_softmax {
   static constexpr std::string_view name = "log_softmax";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { softmax::infer(s); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
@@ -46,6 +48,7 @@ struct log_softmax {
 /// takes them.
 struct cross_entropy_rows_backward {
   static constexpr std::string_view name = "cross_entropy_rows_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 
@@ -53,6 +56,7 @@ struct cross_entropy_rows_backward {
 /// a.number smooths the latter: target = labels (1 - a.number) + a.number / k.
 struct cross_entropy_rows {
   static constexpr std::string_view name = "cross_entropy_rows";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) {
     check(s, s.in(0), s.value(1));
     if (!s.b.failed()) s.out(shape{s.in(0)[0]}, s.batched(0));
@@ -77,11 +81,13 @@ struct cross_entropy_rows {
 /// (losses, dloss[, weights]) -> dlosses, for weighted_mean.
 struct weighted_mean_backward {
   static constexpr std::string_view name = "weighted_mean_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(0), s.batched(0)); }
 };
 /// (losses, dloss, weights) -> dweights.
 struct weighted_mean_weights_backward {
   static constexpr std::string_view name = "weighted_mean_weights_backward";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.out(s.in(2), s.batched(2)); }
 };
 
@@ -91,6 +97,7 @@ struct weighted_mean_weights_backward {
 /// all losses of the axes behind.
 struct weighted_mean {
   static constexpr std::string_view name = "weighted_mean";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) {
     if (s.inputs() > 1) check(s);
     s.out(shape{}, false);
@@ -145,6 +152,7 @@ struct scale {
 /// the logits. a.number smooths one-hot labels, a.second weights all.
 struct softmax_cross_entropy {
   static constexpr std::string_view name = "softmax_cross_entropy";
+  static constexpr bool full_precision = true;
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
