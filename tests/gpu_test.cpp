@@ -200,7 +200,15 @@ TEST_CASE("losses") {
 
 namespace {
 
-using lenet_net = nets::lenet_arg_scope<nets::lenet<dropout_keep_prob{0.5}>>;
+/// LeNet with fewer channels: the tests run on an emulation of the GPU, too.
+struct lenet_net : arg_scope<on<ops::conv2d, ops::fully_connected>,
+                             with<weights_regularizer{l2_regularizer{0.001}}>,
+                             net<"LeNet", conv2d<8, kernel_size{5}, scope{"conv1"}>,
+                                 max_pool2d<kernel_size{2}, stride{2}, scope{"pool1"}>,
+                                 conv2d<16, kernel_size{5}, scope{"conv2"}>,
+                                 max_pool2d<kernel_size{2}, stride{2}, scope{"pool2"}>, flatten<>,
+                                 fully_connected<64, scope{"fc3"}>, dropout<keep_prob{0.5}>,
+                                 fully_connected<10, activation_fn{none}, scope{"logits"}>>> {};
 template <class... More>
 using lenet_model =
     model<lenet_net, input<8, 28, 28, 1>, labels<8>, sparse_softmax_cross_entropy<>, More...>;

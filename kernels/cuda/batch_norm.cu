@@ -111,8 +111,8 @@ void for_rows(stream& s, long rows, int c, Prepare prepare, F f) {
   const long most = long{s.multiprocessors} * 8;
   if (blocks > most) blocks = most;
   if (blocks < least) blocks = least;
-  row_kernel<V><<<static_cast<unsigned>(blocks), block_threads, 0, s.handle>>>(rows, c, prepare, f);
-  s.check("normalising");
+  launch(s, "normalising", &row_kernel<V, Prepare, F>, static_cast<unsigned>(blocks), block_threads,
+         0, rows, c, prepare, f);
 }
 
 template <int V>

@@ -16,7 +16,7 @@ struct column_grid {
 /// threads have neighbouring channels, and lanes of them neighbouring rows.
 template <int V, int Sums, class F>
 __global__ void column_kernel(column_grid g, F f, float* partial) {
-  extern __shared__ float shared[];
+  float* const shared = shared_floats();
   const int across = blockDim.x / g.row_lanes, lane = threadIdx.x / across, chunk = blockIdx.y;
   const int group = blockIdx.x * across + threadIdx.x % across;
   const long first = g.rows * chunk / g.chunks, last = g.rows * (chunk + 1) / g.chunks;
@@ -75,13 +75,11 @@ void sum_columns_by(stream& s, long rows, int c, F f, G finish) {
   g.chunks = static_cast<int>(wanted < most ? wanted : most);
   float* partial =
       static_cast<float*>(s.scratch(sizeof(float) * std::size_t(g.chunks) * Sums * std::size_t(c)));
-  column_kernel<V, Sums>
-      <<<dim3(across, g.chunks), block_threads, block_threads * sizeof(float), s.handle>>>(g, f,
-                                                                                           partial);
-  column_finish_kernel<Sums>
-      <<<(c + finish_channels - 1) / finish_channels, dim3(finish_channels, finish_lanes), 0,
-         s.handle>>>(c, g.chunks, partial, finish);
-  s.check("a sum of rows");
+  launch(s, "a sum of rows", &column_kernel<V, Sums, F>, dim3(across, g.chunks), block_threads,
+         block_threads * sizeof(float), g, f, partial);
+  launch(s, "a sum of rows", &column_finish_kernel<Sums, G>,
+         (c + finish_channels - 1) / finish_channels, dim3(finish_channels, finish_lanes), 0, c,
+         g.chunks, partial, finish);
 }
 
 /// f(row, channel, sums) and finish(channel, totals): with 8 channels a thread where that divides

@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
+#include "launch.cuh"
 #include "library.hpp"
-#include "stream.hpp"
 
 namespace slim::cuda {
 
@@ -204,9 +204,8 @@ template <class... Input, class F>
 void map(stream& s, array y, F f, Input... input) {
   constexpr int n = sizeof...(Input);
   several<n> in{{elements(input)...}};
-  map_kernel<n><<<blocks_for(s, (y.count + lanes - 1) / lanes), block_threads, 0, s.handle>>>(
-      in, elements(y), y.count, f);
-  s.check("a map");
+  launch(s, "a map", &map_kernel<n, F>, blocks_for(s, (y.count + lanes - 1) / lanes), block_threads,
+         0, in, elements(y), y.count, f);
 }
 
 /// Calls f(i) for every i in [0, count).
@@ -218,8 +217,7 @@ __global__ void each_kernel(long count, F f) {
 template <class F>
 void for_each(stream& s, long count, F f) {
   if (count < 1) return;
-  each_kernel<<<blocks_for(s, count), block_threads, 0, s.handle>>>(count, f);
-  s.check("a loop");
+  launch(s, "a loop", &each_kernel<F>, blocks_for(s, count), block_threads, 0, count, f);
 }
 
 __device__ inline float apply(function f, float x) {

@@ -197,8 +197,8 @@ void prepare_some(stream& s, const stream::preparation* some, int count) {
         p.turned ? long{row_tiles} * ((p.k + tile - 1) / tile) : (p.from.count + piece - 1) / piece;
     all.first[i + 1] = all.first[i] + tiles;
   }
-  prepare_kernel<<<static_cast<unsigned>(all.first[count]), dim3(tile, 8), 0, s.handle>>>(all);
-  s.check("preparing weights");
+  launch(s, "preparing weights", &prepare_kernel, static_cast<unsigned>(all.first[count]),
+         dim3(tile, 8), 0, all);
 }
 
 }  // namespace

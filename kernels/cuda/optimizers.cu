@@ -93,11 +93,11 @@ __global__ void update_kernel(const float* numbers, float* w, const float* g, fl
 }
 
 template <formula F>
-void launch(stream& s, const float* numbers, const update_memory& m) {
+void update_by(stream& s, const float* numbers, const update_memory& m) {
   for (const element_range& r : m.ranges)
-    update_kernel<F><<<blocks_for(s, (r.last - r.first + 3) / 4), block_threads, 0, s.handle>>>(
-        numbers, m.variables, m.gradients, m.slots[0], m.slots[1], m.slots[2], r.first, r.last);
-  s.check("an update");
+    launch(s, "an update", &update_kernel<F>, blocks_for(s, (r.last - r.first + 3) / 4),
+           block_threads, 0, numbers, m.variables, m.gradients, m.slots[0], m.slots[1], m.slots[2],
+           r.first, r.last);
 }
 
 }  // namespace
@@ -106,7 +106,7 @@ void update(stream& s, formula kind, const float* numbers, const update_memory& 
   switch (kind) {
 #define FORMULA(f) \
   case formula::f: \
-    return launch<formula::f>(s, numbers, m);
+    return update_by<formula::f>(s, numbers, m);
     FORMULA(gradient_descent)
     FORMULA(momentum)
     FORMULA(nesterov)

@@ -46,8 +46,7 @@ __global__ void row_block_kernel(F f) {
 }
 template <class F>
 void for_row_blocks(stream& s, long rows, F f) {
-  row_block_kernel<<<static_cast<unsigned>(rows), block_threads, 0, s.handle>>>(f);
-  s.check("rows");
+  launch(s, "rows", &row_block_kernel<F>, static_cast<unsigned>(rows), block_threads, 0, f);
 }
 
 inline constexpr int most_partials = 512;
@@ -74,9 +73,8 @@ void sum_all(stream& s, long count, F f, G finish) {
                                       : wanted < most_partials ? wanted
                                                                : most_partials);
   double* partial = static_cast<double*>(s.scratch(sizeof(double) * most_partials));
-  partial_sum_kernel<<<blocks, block_threads, 0, s.handle>>>(count, f, partial);
-  total_kernel<<<1, block_threads, 0, s.handle>>>(blocks, partial, finish);
-  s.check("a sum");
+  launch(s, "a sum", &partial_sum_kernel<F>, blocks, block_threads, 0, count, f, partial);
+  launch(s, "a sum", &total_kernel<G>, 1, block_threads, 0, blocks, partial, finish);
 }
 
 }  // namespace slim::cuda

@@ -58,21 +58,19 @@ template <class T>
 void multiply_vectors_as(stream& s, const dense_shape& d, const T* x, const T* w, float* partial) {
   const vector_grid g = grid_of(s, d);
   const dim3 blocks(g.across, g.chunks), threads(32, vector_warps);
+  const auto start = [&](auto kernel) {
+    launch(s, "a product with few rows", kernel, blocks, threads, 0, d, g, x, w, partial);
+  };
   switch (d.rows) {
     case 1:
-      vector_kernel<1><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
-      break;
+      return start(&vector_kernel<1, T>);
     case 2:
-      vector_kernel<2><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
-      break;
+      return start(&vector_kernel<2, T>);
     case 3:
-      vector_kernel<3><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
-      break;
+      return start(&vector_kernel<3, T>);
     default:
-      vector_kernel<4><<<blocks, threads, 0, s.handle>>>(d, g, x, w, partial);
-      break;
+      return start(&vector_kernel<4, T>);
   }
-  s.check("a product with few rows");
 }
 
 }  // namespace
