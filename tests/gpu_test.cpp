@@ -188,6 +188,79 @@ void compare_loss() {
 
 }  // namespace
 
+namespace {
+
+template <class... More>
+using logits_model =
+    model<net<"n", fully_connected<6, activation_fn{none}, scope{"fc"}>>, input<5, 6>, More...>;
+
+/// Predictions are the inputs: the weights are the identity.
+template <class Model>
+void pass_through(Model& m) {
+  auto w = m.template variable<"n/fc/weights">();
+  for (int i = 0; i < 6; ++i)
+    for (int j = 0; j < 6; ++j) w[i * 6 + j] = float(i == j);
+}
+
+}  // namespace
+
+TEST_CASE("numbers that are large or not numbers") {
+  using net_t = net<"n", fully_connected<6, activation_fn{none}, scope{"fc"}>, slim::softmax<>>;
+  model<net_t, input<5, 6>, gpu<float>> soft;
+  pass_through(soft);
+  std::vector<float> x(30, 0.0f);
+  x[0] = x[1] = 1e6f;
+  CHECK(soft.forward(x)[0] == 0.5f);
+
+  logits_model<named_input<"labels", float, 5, 6>, hinge_loss<>,
+               compute_weighted_loss<losses_from{"hinge_loss"}>, gpu<float>>
+      hinge;
+  pass_through(hinge);
+  x[7] = NAN;
+  CHECK(std::isnan(hinge.backward(x, std::vector<float>(30, 1.0f))));
+}
+
+namespace {
+
+/// A loss whose weights are an input of this shape; some are zero.
+template <class Labels, class Weights, class... Loss>
+void compare_weighted(const std::vector<float>& weights) {
+  logits_model<Labels, Weights, Loss...> cpu;
+  logits_model<Labels, Weights, Loss..., gpu<float>> there;
+  cpu.initialize(1);
+  copy_variables(cpu, there);
+  const auto x = random_numbers<float>(30, 2);
+  const auto labels = [] {
+    if constexpr (std::is_same_v<Labels, slim::labels<5>>) {
+      return random_labels(5, 6);
+    } else {
+      auto y = random_numbers<float>(30, 3);
+      for (float& v : y) v = v > 0 ? 1.0f : 0.0f;
+      return y;
+    }
+  }();
+  CHECK(there.backward(x, labels, weights) ==
+        Approx(cpu.backward(x, labels, weights)).epsilon(1e-5));
+  CHECK(distance_of(there.gradient(0), cpu.gradient(0)) < 1e-5);
+}
+
+}  // namespace
+
+TEST_CASE("losses with weights") {
+  using targets = named_input<"labels", float, 5, 6>;
+  using an_example = named_input<"w", float, 5>;
+  using an_element = named_input<"w", float, 5, 6>;
+  const std::vector<float> some{0.5f, 0, 2, 1, 0};
+  std::vector<float> elements = random_numbers<float>(30, 5);
+  elements[3] = elements[17] = 0;
+  compare_weighted<labels<5>, an_example, sparse_softmax_cross_entropy<weights_from{"w"}>>(some);
+  compare_weighted<targets, an_example, mean_squared_error<weights_from{"w"}>>(some);
+  compare_weighted<targets, an_element, mean_squared_error<weights_from{"w"}>>(elements);
+  compare_weighted<targets, an_element, sigmoid_cross_entropy<weights_from{"w"}>>(elements);
+  compare_weighted<targets, an_example, hinge_loss<>,
+                   compute_weighted_loss<losses_from{"hinge_loss"}, weights_from{"w"}>>(some);
+}
+
 TEST_CASE("losses") {
   compare_loss<mean_squared_error<>>();
   compare_loss<absolute_difference<>>();
@@ -272,6 +345,23 @@ struct sign_descent {
 
 }  // namespace
 
+TEST_CASE("optimizers in turn") {
+  lenet_model<> cpu;
+  lenet_model<gpu<float>> there;
+  cpu.initialize(2), there.initialize(2);
+  const auto step = [&](const auto& optimizer) {
+    for (int i = 0; i < 3; ++i) {  // as it is, recorded, replayed
+      cpu.launch_step(optimizer, lenet_images, lenet_labels);
+      there.launch_step(optimizer, lenet_images, lenet_labels);
+    }
+  };
+  step(adam{0.001}), step(momentum{0.01, 0.9}), step(adam{0.001}), step(adagrad{0.01});
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+    INFO(cpu.variable_name(v));
+    CHECK(distance_of(std::as_const(there).variable(v), std::as_const(cpu).variable(v)) < 1e-2);
+  }
+}
+
 TEST_CASE("an optimizer of one's own") {
   lenet_model<> cpu;
   lenet_model<gpu<float>> there;
@@ -346,9 +436,11 @@ TEST_CASE("bfloat16's losses follow float's") {
 TEST_CASE("sessions have streams of their own") {
   lenet_model<gpu<float>> m;
   m.initialize(1);
-  const auto wanted = m.forward(lenet_images);
-  const std::vector<float> first(wanted.begin(), wanted.end());
   session a(m), b(m);
+  const auto wanted = a.forward(lenet_images);  // by kernels that it chooses for all
+  const std::vector<float> first(wanted.begin(), wanted.end());
+  const auto own = m.forward(lenet_images);
+  CHECK(std::equal(own.begin(), own.end(), first.begin()));
   for (int run = 0; run < 3; ++run) {
     const auto got = a.forward(lenet_images), also = b.forward(lenet_images);
     CHECK(std::equal(got.begin(), got.end(), first.begin()));
@@ -367,7 +459,64 @@ TEST_CASE("outputs in the device's memory") {
   std::vector<float> got(80);
   on.download(got.data(), reinterpret_cast<std::byte*>(there), 80 * sizeof(float));
   CHECK(got == expected);
+  CHECK_THROWS_WITH(m.forward_into(device_span<float>{got.data(), shape{8, 10}}, lenet_images),
+                    Catch::Contains("is not in the memory of CUDA device"));
   on.release(reinterpret_cast<std::byte*>(there));
+}
+
+TEST_CASE("inputs in the device's memory, aligned to their elements alone") {
+  lenet_model<gpu<bfloat16>> m;
+  m.initialize(1);
+  accelerator& on = *m.shared_runner().on();
+  const std::size_t bytes = lenet_images.size() * sizeof(float);
+  std::byte* there = on.allocate(bytes + 64, "inputs");
+  const auto wanted = m.forward(lenet_images);
+  const std::vector<float> expected(wanted.begin(), wanted.end());
+  for (const int apart : {0, 4, 12}) {
+    on.upload(there + apart, lenet_images.data(), bytes);
+    const auto* x = reinterpret_cast<const float*>(there + apart);
+    const auto got = m.forward(device_view<float>{x, shape{8, 28, 28, 1}});
+    CHECK(std::equal(got.begin(), got.end(), expected.begin()));
+  }
+  CHECK_THROWS_WITH(m.forward(device_view<float>{lenet_images.data(), shape{8, 28, 28, 1}}),
+                    Catch::Contains("is not in the memory of CUDA device"));
+  on.release(there);
+}
+
+namespace {
+
+/// Layers read the second input, too, one of them pooling that it is given to first.
+struct two_inputs
+    : net<"two", conv2d<8, kernel_size{3}, scope{"conv1"}>,
+          concat<identity,
+                 sequence<from<"second">,
+                          max_pool2d<kernel_size{3}, stride{1}, padding::same, scope{"pool"}>>,
+                 sequence<from<"second">, conv2d<8, kernel_size{3}, scope{"conv2"}>>>,
+          flatten<>, fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+template <class... More>
+using two_model = model<two_inputs, input<5, 6, 6, 3>, named_input<"second", float, 5, 6, 6, 8>,
+                        labels<5>, sparse_softmax_cross_entropy<>, More...>;
+
+template <class Precision>
+void compare_two(const limits& l) {
+  two_model<> cpu;
+  two_model<gpu<Precision>> there;
+  cpu.initialize(1);
+  copy_variables(cpu, there);
+  const auto a = random_numbers<float>(5 * 6 * 6 * 3, 1),
+             b = random_numbers<float>(5 * 6 * 6 * 8, 2);
+  const auto y = random_labels(5, 10);
+  CHECK(distance_of(there.forward(a, b), cpu.forward(a, b)) < l.forward);
+  CHECK(there.backward(a, b, y) == Approx(cpu.backward(a, b, y)).epsilon(l.forward));
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v)
+    CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < l.gradients);
+}
+
+}  // namespace
+
+TEST_CASE("a second input is of the precision's type, too") {
+  compare_two<float>(float_limits);
+  compare_two<bfloat16>(bfloat16_limits);
 }
 
 namespace {
@@ -409,6 +558,35 @@ TEST_CASE("profiles and kept plans") {
   CHECK(p.rows().size() > 3);
   for (const profile_row& row : p.rows()) CHECK(row.seconds > 0);
   CHECK(m.plans().find("forward bf16") != std::string::npos);
+}
+
+TEST_CASE("plans are kept in a file, for the device they were made for") {
+  const char* file = "gpu_test_kept.plans";
+  std::ofstream(file) << "# another device\nforward float\tsome way\t1\n";
+  const auto run = [&] {
+    lenet_model<gpu<float>> m;
+    m.keep_plans(file);
+    m.initialize(1);
+    m.forward(lenet_images);
+    return m.plans();
+  };
+  const auto contents = [&] {
+    std::ostringstream text;
+    text << std::ifstream(file).rdbuf();
+    return text.str();
+  };
+  const std::string timed = run();
+  const std::string written = contents();
+  CHECK(written.starts_with("# another device\nforward float\tsome way\t1\n# "));
+  CHECK(std::count(written.begin(), written.end(), '\n') > 3);
+  const std::string taken = run();
+  CHECK(contents() == written);
+  CHECK(std::count(taken.begin(), taken.end(), '\n') ==
+        std::count(timed.begin(), timed.end(), '\n'));
+  std::remove(file);
+
+  lenet_model<gpu<float>> m;
+  CHECK_THROWS_WITH(m.keep_plans("no such folder/plans"), Catch::Contains("cannot be written"));
 }
 
 TEST_CASE("wrong inputs are refused, and nothing is lost") {

@@ -78,8 +78,9 @@ tensor_view<const T> dlpack_input(const DLTensor& t) {
   return {dlpack_span<const T>(t).data(), detail::dlpack_shape(t)};
 }
 
-/// A tensor in a CUDA device's memory as an input of a model on that GPU, float or int: read where
-/// it lies, when the pass runs. Throws input_error that says what another tensor is.
+/// A tensor in a CUDA device's memory as an input of a model on that GPU, float or int: read when
+/// the pass runs, so whoever writes it must be done. Throws input_error that says what another
+/// tensor is.
 template <class T>
 device_view<T> dlpack_device_input(const DLTensor& t) {
   detail::check_dlpack<T>(t, kDLCUDA);

@@ -29,7 +29,8 @@ struct tensor_view {
   T& operator[](long i) const { return data[i]; }
 };
 
-/// Elements in the memory of the accelerator that runs a model, as an input of it.
+/// Elements in the memory of the accelerator that runs a model, as an input of it: written there
+/// before the call, for the model waits for no other stream, and unchanged until it was waited for.
 template <class T>
 struct device_view {
   const T* data = nullptr;

@@ -206,6 +206,7 @@ void batch_norm_backward_as(stream& s, const T* x, const T* dy, long rows, int c
 }  // namespace
 
 void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
+  expect_one_type({x, y});
   const int c = static_cast<int>(b.mean.count);
   with_width(x.type, c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
@@ -228,6 +229,7 @@ void batch_norm(stream& s, array x, const batch_norm_arrays& b, function f, arra
 
 void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& b, bool through,
                          array dx, array dgamma, array dbeta) {
+  expect_one_type({x, dy, dx});
   const int c = static_cast<int>(b.mean.count);
   const long rows = x.count / c;
   const channel_norm n(b);

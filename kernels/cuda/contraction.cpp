@@ -1,18 +1,11 @@
 // Convolutions and dense products: the ways there are to do each, of which the fastest is taken.
 #include <algorithm>
-#include <map>
-#include <tuple>
 
 #include "plans.hpp"
 #include "stem_convolution.hpp"
 
 namespace slim::cuda {
 namespace {
-
-std::string text_of(number n) { return n == number::bf16 ? "bf16" : "f32"; }
-std::string text_of(math m) {
-  return m == math::bf16 ? "bf16" : m == math::tf32 ? "tf32" : "float";
-}
 
 /// "forward bf16 n32 56x56x64 k64 3x3/1x1 rate1x1 pad1,1 to 56x56 bias relu".
 std::string key_of(const char* op, const stream& s, const convolution_shape& c, const operands& o) {
@@ -22,6 +15,10 @@ std::string key_of(const char* op, const stream& s, const convolution_shape& c, 
                     std::to_string(c.k) + " " + by(c.kernel_h, c.kernel_w) + "/" +
                     by(c.stride_h, c.stride_w) + " rate" + by(c.rate_h, c.rate_w) + " pad" +
                     by(c.pad_top, c.pad_left) + " to " + by(c.out_h, c.out_w);
+  const std::pair<const char*, array> others[] = {
+      {" w ", o.w}, {" added ", o.residual}, {" masked by ", o.saved}, {" y ", o.y}};
+  for (const auto& [name, a] : others)
+    if (a && a.type != o.x.type) key += name + text_of(a.type);
   if (o.bias) key += " bias " + text_of(o.bias.type);
   if (o.residual) key += " residual";
   if (o.saved) key += " saved";
@@ -38,8 +35,6 @@ bool is_product(const convolution_shape& c) {
   return c.kernel_h == 1 && c.kernel_w == 1 && c.stride_h == 1 && c.stride_w == 1 &&
          c.pad_top == 0 && c.pad_left == 0 && c.out_h == c.h && c.out_w == c.w;
 }
-
-std::size_t bytes_of(number n) { return n == number::bf16 ? 2 : 4; }
 
 /// How many images' patches are made at once: what fits into a cache-friendly piece of memory.
 int images_at_once(const convolution_shape& c, number type) {

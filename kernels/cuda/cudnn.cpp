@@ -23,26 +23,30 @@ fe::DataType_t type_of(number n) {
   return n == number::bf16 ? fe::DataType_t::BFLOAT16 : fe::DataType_t::FLOAT;
 }
 
-tensor_ptr tensor(fe::graph::Graph& g, uid id, number type, std::vector<std::int64_t> dims) {
-  const std::vector<std::int64_t> strides{dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1],
-                                          dims[1]};
-  return g.tensor(
-      fe::graph::Tensor_attributes().set_uid(id).set_dim(dims).set_stride(strides).set_data_type(
-          type_of(type)));
+using extents = std::vector<std::int64_t>;
+
+/// Dimensions in cuDNN's order, n c h w, of elements in ours.
+extents strides_of(const extents& dims) {
+  return {dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1], dims[1]};
 }
-void output(const tensor_ptr& t, uid id, number type, std::vector<std::int64_t> dims) {
-  const std::vector<std::int64_t> strides{dims[1] * dims[2] * dims[3], 1, dims[3] * dims[1],
-                                          dims[1]};
-  t->set_output(true).set_uid(id).set_dim(dims).set_stride(strides).set_data_type(type_of(type));
+tensor_ptr tensor(fe::graph::Graph& g, uid id, number type, const extents& dims) {
+  return g.tensor(fe::graph::Tensor_attributes()
+                      .set_uid(id)
+                      .set_dim(dims)
+                      .set_stride(strides_of(dims))
+                      .set_data_type(type_of(type)));
+}
+void output(const tensor_ptr& t, uid id, number type, const extents& dims) {
+  t->set_output(true)
+      .set_uid(id)
+      .set_dim(dims)
+      .set_stride(strides_of(dims))
+      .set_data_type(type_of(type));
 }
 
-std::vector<std::int64_t> input_dims(const convolution_shape& c) { return {c.n, c.c, c.h, c.w}; }
-std::vector<std::int64_t> output_dims(const convolution_shape& c) {
-  return {c.n, c.k, c.out_h, c.out_w};
-}
-std::vector<std::int64_t> weight_dims(const convolution_shape& c) {
-  return {c.k, c.c, c.kernel_h, c.kernel_w};
-}
+extents input_dims(const convolution_shape& c) { return {c.n, c.c, c.h, c.w}; }
+extents output_dims(const convolution_shape& c) { return {c.n, c.k, c.out_h, c.out_w}; }
+extents weight_dims(const convolution_shape& c) { return {c.k, c.c, c.kernel_h, c.kernel_w}; }
 
 /// Padding behind: as much as before where that gives the same outputs, else what they need.
 int padding_behind(int in, int before, int kernel, int stride, int rate, int out) {
@@ -79,14 +83,15 @@ tensor_ptr pointwise(fe::graph::Graph& g, fe::PointwiseMode_t mode, tensor_ptr a
   return b == nullptr ? g.pointwise(a, attributes) : g.pointwise(a, b, attributes);
 }
 
-/// Builds the plans of a graph, many at once, for some are compiled now: which of them were.
-/// (The frontend has no call for this. Plans lie apart; what the calls write besides, the number of
-/// the plan built last and flags of refused ones, is not read here.)
-std::vector<char> build_all(fe::graph::Graph& g) {
+/// Builds the plans of a graph, many at once, for some are compiled now: which of them were. (The
+/// frontend has no call for this. Plans lie apart; what the calls share are flags of plans that
+/// were refused before, of which they write those of more that are.)
+std::vector<char> build_all(const stream& s, fe::graph::Graph& g) {
   const std::int64_t count = g.get_execution_plan_count();
   std::vector<char> built(static_cast<std::size_t>(count));
   std::atomic<std::int64_t> next = 0;
   const auto work = [&] {
+    cudaSetDevice(s.device);
     for (std::int64_t i; (i = next++) < count;)
       built[static_cast<std::size_t>(i)] = g.build_plan_at_index(i).is_good();
   };
@@ -99,8 +104,7 @@ std::vector<char> build_all(fe::graph::Graph& g) {
 }
 
 /// Every plan of a graph that is deterministic and as exact as the policy wants.
-std::vector<candidate> plans_of(stream& s, std::shared_ptr<fe::graph::Graph> g, const char* kind,
-                                fe::HeurMode_t mode = fe::HeurMode_t::A) {
+std::vector<candidate> plans_of(stream& s, std::shared_ptr<fe::graph::Graph> g, const char* kind) {
   const auto handle = static_cast<cudnnHandle_t>(s.plans->cudnn);
   std::vector<fe::NumericalNote_t> refused{fe::NumericalNote_t::NONDETERMINISTIC,
                                            fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION};
@@ -109,11 +113,11 @@ std::vector<candidate> plans_of(stream& s, std::shared_ptr<fe::graph::Graph> g, 
                    {fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS,
                     fe::NumericalNote_t::FFT, fe::NumericalNote_t::WINOGRAD});
   if (g->validate().is_bad() || g->build_operation_graph(handle).is_bad()) return {};
-  if (g->create_execution_plans({mode}).is_bad()) return {};
+  if (g->create_execution_plans({fe::HeurMode_t::A}).is_bad()) return {};
   g->deselect_numeric_notes(refused);
   g->deselect_workspace_greater_than(most_workspace);
   if (g->check_support(handle).is_bad()) return {};
-  const std::vector<char> built = build_all(*g);
+  const std::vector<char> built = build_all(s, *g);
 
   std::vector<candidate> all;
   for (std::int64_t i = 0; i < g->get_execution_plan_count(); ++i) {
@@ -143,10 +147,13 @@ std::vector<candidate> plans_of(stream& s, std::shared_ptr<fe::graph::Graph> g, 
 
 void* make_cudnn(stream& s) {
   cudnnHandle_t handle = nullptr;
-  if (cudnnCreate(&handle) != CUDNN_STATUS_SUCCESS) return nullptr;
-  cudnnSetStream(handle, s.handle);
-  return handle;
+  cudnnStatus_t done = cudnnCreate(&handle);
+  if (done == CUDNN_STATUS_SUCCESS) done = cudnnSetStream(handle, s.handle);
+  if (done == CUDNN_STATUS_SUCCESS) return handle;
+  destroy_cudnn(handle);
+  throw error(std::string("cuDNN cannot be used: ") + cudnnGetErrorString(done));
 }
+long cudnn_version() { return static_cast<long>(cudnnGetVersion()); }
 void destroy_cudnn(void* handle) noexcept {
   if (handle != nullptr) cudnnDestroy(static_cast<cudnnHandle_t>(handle));
 }
@@ -204,6 +211,7 @@ std::vector<candidate> cudnn_backward_filter(stream& s, const convolution_shape&
 namespace slim::cuda {
 
 void* make_cudnn(stream&) { return nullptr; }
+long cudnn_version() { return 0; }
 void destroy_cudnn(void*) noexcept {}
 std::vector<candidate> cudnn_forward(stream&, const convolution_shape&, const operands&, bool) {
   return {};

@@ -1,8 +1,7 @@
 // The accelerator of one CUDA device: memory, copies, and runs of steps that are recorded as CUDA
 // graphs.
 #include <algorithm>
-#include <cstdio>
-#include <cstring>
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -13,49 +12,46 @@
 
 namespace slim::cuda {
 
-stream::stream(math precision) : precision(precision) {
+stream::stream(math precision, int which) : precision(precision), device(which) {
   int count = 0;
   if (const cudaError_t e = cudaGetDeviceCount(&count); e != cudaSuccess || count == 0)
     throw error(std::string("no CUDA device can be used: ") +
                 (e != cudaSuccess ? cudaGetErrorString(e) : "there is none"));
+  if (which < 0) cuda::check(cudaGetDevice(&device), "cudaGetDevice");
+  use();
   cudaDeviceProp properties;
-  cuda::check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  cuda::check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   multiprocessors = properties.multiProcessorCount;
   device_name = properties.name;
   if (properties.major < 9)
     throw error("the CUDA device " + device_name +
                 " is older than the kernels: they are for compute "
                 "capability 9.0");
-  cuda::check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate");
+  owned_handle_ = make_stream(), handle = owned_handle_.get();
   cuda::check(cublasLtCreate(&blas), "cublasLtCreate");
-  plans = std::make_unique<plan_book>();
+  owned_blas_.reset(blas);
+  plans = std::make_unique<plan_book>(device_name);
   plans->cudnn = make_cudnn(*this);
 }
 
 stream::~stream() {
+  cudaSetDevice(device);
   cudaStreamSynchronize(handle);
   plans.reset();
-  for (void* p : scratch_) cudaFree(p);
-  cudaFree(product_memory_);
-  cublasLtDestroy(blas);
-  cudaStreamDestroy(handle);
 }
 
 void* stream::scratch(std::size_t bytes) {
   if (bytes > scratch_bytes_) {
     if (recording_) throw error("CUDA: scratch memory would have to grow while work is recorded");
-    void* more = nullptr;
-    cuda::check(cudaMalloc(&more, bytes), "scratch memory");
-    scratch_.push_back(more);
+    scratch_.push_back(make_memory(bytes, "scratch memory"));
     scratch_bytes_ = bytes;
   }
-  return scratch_.empty() ? nullptr : scratch_.back();
+  return scratch_.empty() ? nullptr : scratch_.back().get();
 }
 
 void* stream::product_memory(std::size_t bytes) {
-  if (product_memory_ == nullptr)
-    cuda::check(cudaMalloc(&product_memory_, bytes), "scratch memory");
-  return product_memory_;
+  if (product_memory_ == nullptr) product_memory_ = make_memory(bytes, "scratch memory");
+  return product_memory_.get();
 }
 
 namespace {
@@ -67,44 +63,40 @@ struct parameters {
 };
 
 /// What tells recorded pieces of work apart.
-using work_key = std::tuple<const void*, int, int, int, const void*, const void*, const void*,
-                            const void*, int, std::vector<std::pair<long, long>>>;
+using work_key = std::tuple<const void*, int, int, int, std::array<const void*, 6>, int,
+                            std::vector<std::pair<long, long>>>;
+
+using owned_graph = std::unique_ptr<CUgraph_st, destroyer<cudaGraphDestroy>>;
+using owned_recording = std::unique_ptr<CUgraphExec_st, destroyer<cudaGraphExecDestroy>>;
 
 struct recording {
-  int runs = 0;  // before it was recorded
-  cudaGraphExec_t graph = nullptr;
+  bool ran = false;  // before it was recorded
+  owned_recording graph;
 };
 
 std::string megabytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 class cuda_accelerator : public accelerator {
  public:
-  explicit cuda_accelerator(math precision, long bytes) : stream_(precision) {
+  cuda_accelerator(math precision, long bytes, int device = -1) : stream_(precision, device) {
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
     if (static_cast<std::size_t>(bytes) > free)
       throw error("the model needs " + megabytes(static_cast<std::size_t>(bytes)) +
                   " of device memory; of the " + megabytes(total) + " of the " +
                   stream_.device_name + " " + megabytes(free) + " are free");
-    check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "cudaStreamCreate");
-    check(cudaMalloc(&parameters_, sizeof(parameters)), "cudaMalloc");
-    stream_.random_key = &parameters_->random_key;
-    for (cudaEvent_t* e : {&copied_, &read_[0], &read_[1]})
-      check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
+    copies_ = make_stream();
+    parameters_ = make_memory(sizeof(parameters), "parameters");
+    stream_.random_key = &now()->random_key;
   }
   ~cuda_accelerator() override {
+    cudaSetDevice(stream_.device);
     cudaStreamSynchronize(stream_.handle);
-    cudaStreamSynchronize(copies_);
-    for (auto& [key, r] : recorded_)
-      if (r.graph != nullptr) cudaGraphExecDestroy(r.graph);
-    for (auto& [input, s] : staging_)
-      for (void* p : s.memory) cudaFree(p);
-    for (cudaEvent_t e : {copied_, read_[0], read_[1]}) cudaEventDestroy(e);
-    cudaFree(parameters_);
-    cudaStreamDestroy(copies_);
+    cudaStreamSynchronize(copies_.get());
   }
 
   std::byte* allocate(std::size_t bytes, std::string_view what) override {
+    stream_.use();
     void* memory = nullptr;
     if (const cudaError_t e = cudaMalloc(&memory, bytes); e != cudaSuccess) {
       cudaGetLastError();
@@ -113,122 +105,150 @@ class cuda_accelerator : public accelerator {
       throw error("no device memory for " + std::string(what) + ": " + megabytes(bytes) +
                   " are needed, " + megabytes(free) + " of " + megabytes(total) + " are free");
     }
+    owned_memory made(memory);
     check(cudaMemsetAsync(memory, 0, bytes, stream_.handle), "cudaMemset");
-    return static_cast<std::byte*>(memory);
+    return static_cast<std::byte*>(made.release());
   }
   void release(std::byte* memory) noexcept override {
+    cudaSetDevice(stream_.device);
     cudaStreamSynchronize(stream_.handle);
     cudaFree(memory);
   }
   void pin(std::byte* memory, std::size_t bytes) override {
+    stream_.use();
     check(cudaHostRegister(memory, bytes, cudaHostRegisterDefault), "pinned host memory");
   }
   void unpin(std::byte* memory) noexcept override {
+    cudaSetDevice(stream_.device);
     cudaStreamSynchronize(stream_.handle);
     cudaHostUnregister(memory);
   }
   void upload(std::byte* to, const void* from, std::size_t bytes) override {
+    stream_.use();
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.handle), "an upload");
   }
   void download(void* to, const std::byte* from, std::size_t bytes) override {
+    stream_.use();
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_.handle), "a download");
     wait();
   }
 
   void feed(int input, std::byte* to, element type, const void* from, long elements,
             bool there) override {
+    stream_.use();
     const number wanted = static_cast<number>(type);
     const number given = wanted == number::i32 ? number::i32 : number::f32;
-    const std::size_t bytes = static_cast<std::size_t>(elements) * 4;
-    const void* source = from;
-    if (!there) {
-      staging& s = staging_[input];
-      s.turn ^= 1;
-      if (s.bytes < bytes) grow(s, bytes);
-      void* memory = s.memory[s.turn];
-      check(cudaStreamWaitEvent(copies_, read_[s.turn]), "cudaStreamWaitEvent");
-      check(cudaMemcpyAsync(memory, from, bytes, cudaMemcpyHostToDevice, copies_), "an input");
-      check(cudaEventRecord(copied_, copies_), "cudaEventRecord");
-      check(cudaStreamWaitEvent(stream_.handle, copied_), "cudaStreamWaitEvent");
-      source = memory;
+    if (there) {
+      must_be_here(from, "an input");
+      return take_over(to, wanted, from, given, elements);
     }
-    if (given == wanted)
-      check(cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, stream_.handle),
-            "an input");
-    else
-      copy(stream_, {const_cast<void*>(source), given, elements}, {to, wanted, elements});
-    if (!there)
-      check(cudaEventRecord(read_[staging_[input].turn], stream_.handle), "cudaEventRecord");
+    staging& s = staging_[input];
+    const std::size_t bytes = static_cast<std::size_t>(elements) * 4;
+    if (s.bytes < bytes) grow(s, bytes);
+    s.turn ^= 1;
+    void* const memory = s.memory[s.turn].get();
+    check(cudaStreamWaitEvent(copies_.get(), s.read[s.turn].get(), 0), "cudaStreamWaitEvent");
+    check(cudaMemcpyAsync(memory, from, bytes, cudaMemcpyHostToDevice, copies_.get()), "an input");
+    check(cudaEventRecord(s.copied.get(), copies_.get()), "cudaEventRecord");
+    check(cudaStreamWaitEvent(stream_.handle, s.copied.get(), 0), "cudaStreamWaitEvent");
+    take_over(to, wanted, memory, given, elements);
+    check(cudaEventRecord(s.read[s.turn].get(), stream_.handle), "cudaEventRecord");
   }
-
   void hand_over(float* to, const std::byte* from, element type, long elements) override {
-    const number given = static_cast<number>(type);
-    if (given == number::f32)
-      check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(elements) * sizeof(float),
-                            cudaMemcpyDeviceToDevice, stream_.handle),
-            "an output");
-    else
-      copy(stream_, {const_cast<std::byte*>(from), given, elements}, {to, number::f32, elements});
+    stream_.use();
+    must_be_here(to, "the memory for the output");
+    take_over(to, number::f32, from, static_cast<number>(type), elements);
   }
 
   void run(const program& p, const execution& e, int first, int last,
            const update_call* then) override {
-    set_parameters(e, then);
     if (first == last && then == nullptr) return;
+    stream_.use();
+    set_parameters(e, then);
     recording& r = recorded_[key_of(p, e, first, last, then)];
-    if (r.graph == nullptr && r.runs++ == 0) return start(p, e, first, last, then);
+    if (!r.ran) {
+      start(p, e, first, last, then);
+      r.ran = true;
+      return;
+    }
     if (r.graph == nullptr) r.graph = record(p, e, first, last, then);
-    check(cudaGraphLaunch(r.graph, stream_.handle), "cudaGraphLaunch");
+    check(cudaGraphLaunch(r.graph.get(), stream_.handle), "cudaGraphLaunch");
   }
   void run_step(const program& p, const execution& e, int step) override {
+    stream_.use();
     set_parameters(e, nullptr);
     start(p, e, step, step + 1, nullptr);
   }
-  void wait() override { check(cudaStreamSynchronize(stream_.handle), "a kernel"); }
+  void wait() override {
+    stream_.use();
+    check(cudaStreamSynchronize(stream_.handle), "a kernel");
+  }
   std::unique_ptr<accelerator> another() const override {
-    auto made = std::make_unique<cuda_accelerator>(stream_.precision, 0);
-    made->stream_.plans->follow(*stream_.plans);
+    auto made = std::make_unique<cuda_accelerator>(stream_.precision, 0, stream_.device);
+    made->stream_.plans->share(*stream_.plans);
     return made;
   }
   void keep_plans(const std::string& file) override { stream_.plans->keep_in(file); }
   std::string plans() const override { return stream_.plans->report(); }
 
  private:
+  /// Where an input from host memory waits, while the one before it may still be read.
   struct staging {
-    void* memory[2] = {};
+    owned_memory memory[2];
+    owned_event copied = make_event(), read[2] = {make_event(), make_event()};
     std::size_t bytes = 0;
     int turn = 0;
   };
   void grow(staging& s, std::size_t bytes) {
     check(cudaStreamSynchronize(stream_.handle), "a kernel");
-    for (void*& p : s.memory) {
-      cudaFree(p);
-      check(cudaMalloc(&p, bytes), "memory for inputs");
+    s.bytes = 0;
+    for (owned_memory& each : s.memory) {
+      each.reset();
+      each = make_memory(bytes, "memory for inputs");
     }
     s.bytes = bytes;
   }
+  void take_over(void* to, number wanted, const void* from, number given, long elements) {
+    if (given == wanted)
+      check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(elements) * bytes_of(given),
+                            cudaMemcpyDeviceToDevice, stream_.handle),
+            "a copy");
+    else
+      copy(stream_, {const_cast<void*>(from), given, elements}, {to, wanted, elements});
+  }
+  /// Throws unless this is memory of the device.
+  void must_be_here(const void* memory, const char* what) const {
+    cudaPointerAttributes where{};
+    check(cudaPointerGetAttributes(&where, memory), what);
+    const bool here = where.type == cudaMemoryTypeManaged ||
+                      (where.type == cudaMemoryTypeDevice && where.device == stream_.device);
+    if (!here)
+      throw error(std::string(what) + " is not in the memory of CUDA device " +
+                  std::to_string(stream_.device));
+  }
 
+  parameters* now() const { return static_cast<parameters*>(parameters_.get()); }
   void set_parameters(const execution& e, const update_call* then) {
-    parameters now{e.random_key, {}};
-    if (then != nullptr) std::copy_n(then->step.numbers, 8, now.numbers);
-    // So small a copy is taken at once, whatever becomes of `now`.
-    check(cudaMemcpyAsync(parameters_, &now, sizeof now, cudaMemcpyHostToDevice, stream_.handle),
+    parameters values{e.random_key, {}};
+    if (then != nullptr) std::copy_n(then->step.numbers, 8, values.numbers);
+    // So small a copy is taken at once, whatever becomes of `values`.
+    check(cudaMemcpyAsync(now(), &values, sizeof values, cudaMemcpyHostToDevice, stream_.handle),
           "parameters");
   }
 
   static work_key key_of(const program& p, const execution& e, int first, int last,
                          const update_call* then) {
+    std::array<const void*, 6> memory{e.arena, e.variables, e.prepared};
     std::vector<std::pair<long, long>> ranges;
-    if (then != nullptr)
+    if (then != nullptr) {
+      std::copy_n(then->memory.slots, 3, memory.begin() + 3);
       for (const element_range& r : then->memory.ranges) ranges.emplace_back(r.first, r.last);
+    }
     return {p.steps.begin(),
             first,
             last,
             e.n,
-            e.arena,
-            e.variables,
-            e.prepared,
-            then == nullptr ? nullptr : then->memory.slots[0],
+            memory,
             then == nullptr ? -1 : static_cast<int>(then->step.kind),
             std::move(ranges)};
   }
@@ -237,37 +257,38 @@ class cuda_accelerator : public accelerator {
     e.stream = &stream_;
     // Steps that prepare come first, and read none of each other's weights.
     int i = first;
+    stream_.gathered.clear();
     stream_.gathering = true;
     for (; i < last && p.steps[i].prepare; ++i) p.steps[i].run(kernel_call(p, p.steps[i], e));
     stream_.prepare_all();
     run_steps(p, e, i, last);
-    if (then != nullptr) update(stream_, then->step.kind, parameters_->numbers, then->memory);
+    if (then != nullptr) update(stream_, then->step.kind, now()->numbers, then->memory);
   }
 
-  cudaGraphExec_t record(const program& p, const execution& e, int first, int last,
+  owned_recording record(const program& p, const execution& e, int first, int last,
                          const update_call* then) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t made = nullptr;
     check(cudaStreamBeginCapture(stream_.handle, cudaStreamCaptureModeThreadLocal), "recording");
     stream_.set_recording(true);
+    cudaGraph_t graph = nullptr;
     try {
       start(p, e, first, last, then);
     } catch (...) {
       stream_.set_recording(false);
       cudaStreamEndCapture(stream_.handle, &graph);
+      owned_graph(graph).reset();
       throw;
     }
     stream_.set_recording(false);
     check(cudaStreamEndCapture(stream_.handle, &graph), "recording");
-    check(cudaGraphInstantiate(&made, graph), "cudaGraphInstantiate");
-    cudaGraphDestroy(graph);
-    return made;
+    const owned_graph recorded(graph);
+    cudaGraphExec_t made = nullptr;
+    check(cudaGraphInstantiate(&made, graph, 0), "cudaGraphInstantiate");
+    return owned_recording(made);
   }
 
   stream stream_;
-  cudaStream_t copies_ = nullptr;
-  parameters* parameters_ = nullptr;
-  cudaEvent_t copied_ = nullptr, read_[2] = {};
+  owned_stream copies_;
+  owned_memory parameters_;
   std::map<int, staging> staging_;
   std::map<work_key, recording> recorded_;
 };

@@ -5,6 +5,7 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "launch.cuh"
 #include "library.hpp"
@@ -23,6 +24,14 @@ struct tag {
 template <class F>
 void with_type(number type, F f) {
   type == number::bf16 ? f(tag<__nv_bfloat16>()) : f(tag<float>());
+}
+
+/// For kernels that take the elements of several arrays, of which some may be missing, to be of one
+/// type.
+inline void expect_one_type(std::initializer_list<array> all) {
+  for (const array& a : all)
+    if (a && a.type != all.begin()->type)
+      throw error("CUDA: a kernel was given arrays of two types");
 }
 
 /// Calls f(tag<T>, width) besides: 8 channels at once where they divide c, or one.
@@ -132,7 +141,6 @@ struct elements {
   __device__ bool there() const { return data != nullptr; }
   __device__ float operator[](long i) const {
     if (type == number::bf16) return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]);
-    if (type == number::i32) return static_cast<float>(static_cast<const int*>(data)[i]);
     return static_cast<const float*>(data)[i];
   }
   __device__ void put(long i, float x) const {

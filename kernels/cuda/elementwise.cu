@@ -12,6 +12,11 @@ void add(stream& s, array a, array b, function f, array y) {
   map(s, y, [f] __device__(float v, float w, long) { return apply(f, v + w); }, a, b);
 }
 void copy(stream& s, array x, array y) {
+  const auto address = [](const array& a) { return reinterpret_cast<std::uintptr_t>(a.data); };
+  if ((address(x) | address(y)) % (lanes * sizeof(__nv_bfloat16)) != 0) {
+    const elements from(x), to(y);
+    return for_each(s, y.count, [=] __device__(long i) { to.put(i, from[i]); });
+  }
   map(s, y, [] __device__(float v, long) { return v; }, x);
 }
 void fill(stream& s, array y, float value) {

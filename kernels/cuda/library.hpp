@@ -21,6 +21,8 @@ enum class math : unsigned char { exact, tf32, bf16 };
 
 enum class function : unsigned char { identity, relu, relu6, elu, sigmoid, tanh, softplus };
 
+inline std::size_t bytes_of(number n) { return n == number::bf16 ? 2 : n == number::u8 ? 1 : 4; }
+
 /// `count` elements, 16-byte aligned; null stands for an input that is not there.
 struct array {
   void* data = nullptr;
@@ -42,6 +44,7 @@ std::unique_ptr<accelerator> make_accelerator(math precision, long bytes);
 /// y = f(x), y = f(a + b), y = x of another type.
 void activate(stream&, array x, function f, array y);
 void add(stream&, array a, array b, function f, array y);
+/// Of memory of the caller's too, which may be aligned to its elements alone.
 void copy(stream&, array x, array y);
 /// y = what lies in pinned host memory.
 void bring(stream&, const void* host, array y);

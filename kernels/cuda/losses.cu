@@ -4,7 +4,8 @@
 namespace slim::cuda {
 namespace {
 
-__device__ inline float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
+/// max(0, x) that keeps what is not a number.
+__device__ inline float above_zero(float x) { return x <= 0 ? 0.0f : x; }
 
 __device__ float loss_of(elementwise_loss l, float p, float y) {
   switch (l.f) {
@@ -15,9 +16,9 @@ __device__ float loss_of(elementwise_loss l, float p, float y) {
     case loss_function::log_loss:
       return -y * logf(p + l.number) - (1 - y) * logf(1 - p + l.number);
     case loss_function::sigmoid_cross_entropy:
-      return fmaxf(p, 0.0f) + log1pf(expf(-fabsf(p))) - p * (y * (1 - l.number) + l.number / 2);
+      return apply(function::softplus, p) - p * (y * (1 - l.number) + l.number / 2);
     case loss_function::hinge:
-      return fmaxf(0.0f, 1 - (2 * y - 1) * p);
+      return above_zero(1 - (2 * y - 1) * p);
   }
   return 0;
 }
@@ -30,7 +31,7 @@ __device__ float slope_of(elementwise_loss l, float p, float y) {
     case loss_function::log_loss:
       return (1 - y) / (1 - p + l.number) - y / (p + l.number);
     case loss_function::sigmoid_cross_entropy:
-      return sigmoid_of(p) - (y * (1 - l.number) + l.number / 2);
+      return apply(function::sigmoid, p) - (y * (1 - l.number) + l.number / 2);
     case loss_function::hinge:
       return 1 - (2 * y - 1) * p > 0 ? -(2 * y - 1) : 0.0f;
   }
@@ -116,10 +117,10 @@ void pairwise_squared_error_backward(stream& s, array p, array y, array dlosses,
   const elements predicted(p), wanted(y), slopes(dlosses), to(dx);
   const long m = p.count / n;
   for_row_blocks(s, n, [=] __device__(long r) {
-    const float mean = static_cast<float>(mean_difference(predicted, wanted, r * m, m));
+    const double mean = mean_difference(predicted, wanted, r * m, m);
     const float slope = 4 * slopes[r] / float(m);
     for (long i = r * m + threadIdx.x; i < (r + 1) * m; i += block_threads)
-      to.put(i, (predicted[i] - wanted[i] - mean) * slope);
+      to.put(i, static_cast<float>(double(predicted[i]) - double(wanted[i]) - mean) * slope);
   });
 }
 

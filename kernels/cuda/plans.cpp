@@ -10,46 +10,43 @@ namespace {
 /// Two events around work.
 class stopwatch {
  public:
-  stopwatch() {
-    check(cudaEventCreate(&begin_), "cudaEventCreate");
-    check(cudaEventCreate(&end_), "cudaEventCreate");
-  }
-  stopwatch(const stopwatch&) = delete;
-  stopwatch& operator=(const stopwatch&) = delete;
-  ~stopwatch() { cudaEventDestroy(begin_), cudaEventDestroy(end_); }
-
   /// Milliseconds of a run, of so many in a row.
-  double time(stream& s, const candidate& way, const operands& o, int runs) {
-    void* workspace = s.scratch(way.workspace);
-    check(cudaEventRecord(begin_, s.handle), "cudaEventRecord");
+  double time(stream& s, const candidate& way, const operands& o, void* workspace, int runs) {
+    check(cudaEventRecord(begin_.get(), s.handle), "cudaEventRecord");
     for (int i = 0; i < runs; ++i) way.run(o, workspace);
-    check(cudaEventRecord(end_, s.handle), "cudaEventRecord");
-    check(cudaEventSynchronize(end_), way.name.c_str());
+    check(cudaEventRecord(end_.get(), s.handle), "cudaEventRecord");
+    check(cudaEventSynchronize(end_.get()), way.name.c_str());
     float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+    check(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()), "cudaEventElapsedTime");
     return double(milliseconds) / runs;
   }
 
  private:
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  owned_event begin_ = make_event(cudaEventDefault), end_ = make_event(cudaEventDefault);
 };
 
 /// Milliseconds of one run: the least of some, for others only add to it. What is much slower than
 /// the best so far is given up early; what is short runs often, so that its launch does not count.
 double time_of(stream& s, const candidate& way, const operands& o, double best) {
+  // Memory of its own: what many are tried with is not held for the one that is chosen.
+  const owned_memory workspace =
+      way.workspace == 0 ? nullptr : make_memory(way.workspace, "scratch memory");
   stopwatch watch;
-  watch.time(s, way, o, 1);  // loads its code
-  const double once = watch.time(s, way, o, 1);
+  watch.time(s, way, o, workspace.get(), 1);  // loads its code
+  const double once = watch.time(s, way, o, workspace.get(), 1);
   if (once > 2 * best + 0.1) return once;
-  const int runs = std::clamp(static_cast<int>(0.2 / once), 1, 20);
+  const int runs = std::clamp(static_cast<int>(0.2 / std::max(once, 0.001)), 1, 20);
   double least = once;
-  for (int i = 0; i < 3; ++i) least = std::min(least, watch.time(s, way, o, runs));
+  for (int i = 0; i < 3; ++i) least = std::min(least, watch.time(s, way, o, workspace.get(), runs));
   return least;
 }
 
 }  // namespace
 
-plan_book::plan_book() = default;
+plan_book::plan_book(const std::string& device)
+    : kept_(std::make_shared<kept_choices>(device + ", cuBLASLt " +
+                                           std::to_string(cublasLtGetVersion()) + ", cuDNN " +
+                                           std::to_string(cudnn_version()))) {}
 plan_book::~plan_book() {
   chosen_.clear();
   destroy_cudnn(cudnn);
@@ -69,42 +66,68 @@ void plan_book::run(stream& s, const std::string& key, const operands& o,
 plan_book::choice plan_book::fastest(stream& s, const std::string& key, const operands& o,
                                      std::vector<candidate> candidates) {
   if (candidates.empty()) throw error("CUDA: there is no kernel for " + key);
-  if (const auto kept = kept_.find(key); kept != kept_.end())
-    for (candidate& way : candidates)
-      if (way.name == kept->second) return {std::move(way), 0};
+  const auto named = [&](const std::string& name) {
+    return std::find_if(candidates.begin(), candidates.end(),
+                        [&](const candidate& way) { return way.name == name; });
+  };
+  const std::optional<std::string> kept = kept_->find(key);
+  if (kept)
+    if (const auto way = named(*kept); way != candidates.end()) return {std::move(*way), 0};
   if (candidates.size() == 1) return {std::move(candidates.front()), 0};
-  choice best;
+  const candidate* best = nullptr;
+  double least = 1e30;
   std::string fault;
-  for (candidate& way : candidates) {
+  for (const candidate& way : candidates) {
     try {
-      const double milliseconds = time_of(s, way, o, best.way.run ? best.milliseconds : 1e30);
-      if (!best.way.run || milliseconds < best.milliseconds) best = {std::move(way), milliseconds};
+      const double milliseconds = time_of(s, way, o, least);
+      if (best == nullptr || milliseconds < least) best = &way, least = milliseconds;
     } catch (const error& e) {  // a plan that does not run here
       fault = e.what();
       cudaGetLastError();
     }
   }
-  if (!best.way.run) throw error("CUDA: no kernel runs for " + key + ": " + fault);
-  if (!file_.empty())
-    std::ofstream(file_, std::ios::app)
-        << key << '\t' << best.way.name << '\t' << best.milliseconds << '\n';
-  return best;
+  if (best == nullptr) throw error("CUDA: no kernel runs for " + key + ": " + fault);
+  const auto settled = named(kept_->settle(key, best->name, least, kept));
+  return {settled == candidates.end() ? *best : *settled, least};
 }
 
-void plan_book::keep_in(const std::string& file) {
-  file_ = file;
+std::optional<std::string> kept_choices::find(const std::string& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = names_.find(key);
+  return found == names_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::string kept_choices::settle(const std::string& key, const std::string& name,
+                                 double milliseconds,
+                                 const std::optional<std::string>& in_place_of) {
+  const std::lock_guard lock(mutex_);
+  const auto [choice, is_new] = names_.emplace(key, name);
+  if (!is_new && choice->second != in_place_of) return choice->second;
+  choice->second = name;
+  if (file_.empty()) return name;
+  std::ofstream out(file_, std::ios::app);
+  if (!headed_) out << "# " << made_for_ << '\n';
+  headed_ = true;
+  out << key << '\t' << name << '\t' << milliseconds << '\n';
+  if (!out.flush()) throw error(file_ + ": cannot be written");
+  return name;
+}
+
+void kept_choices::keep_in(const std::string& file) {
+  const std::lock_guard lock(mutex_);
+  file_ = file, headed_ = false;
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("# ")) {
+      headed_ = line.substr(2) == made_for_;
+      continue;
+    }
     const auto first = line.find('\t'), second = line.find('\t', first + 1);
     if (first == std::string::npos || second == std::string::npos)
       throw error(file + ": is no file of plans: " + line);
-    kept_[line.substr(0, first)] = line.substr(first + 1, second - first - 1);
+    if (headed_) names_[line.substr(0, first)] = line.substr(first + 1, second - first - 1);
   }
-}
-
-void plan_book::follow(const plan_book& other) {
-  kept_ = other.kept_;
-  for (const auto& [key, c] : other.chosen_) kept_[key] = c.way.name;
+  if (!std::ofstream(file, std::ios::app)) throw error(file + ": cannot be written");
 }
 
 std::string plan_book::report() const {

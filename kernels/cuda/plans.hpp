@@ -4,12 +4,20 @@
 
 #include <functional>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "stream.hpp"
 
 namespace slim::cuda {
+
+// Words of keys.
+inline std::string text_of(number n) { return n == number::bf16 ? "bf16" : "f32"; }
+inline std::string text_of(math m) {
+  return m == math::bf16 ? "bf16" : m == math::tf32 ? "tf32" : "float";
+}
 
 /// The arrays of one contraction.
 struct operands {
@@ -24,10 +32,33 @@ struct candidate {
   std::function<void(const operands&, void* workspace)> run;
 };
 
+/// Names of the ways that were chosen, for all streams of a model, and the file that keeps them.
+/// What a way's name means is the device's matter and the libraries': in the file, choices stand
+/// behind a line that names those, and only those of the same are taken.
+class kept_choices {
+ public:
+  explicit kept_choices(std::string made_for) : made_for_(std::move(made_for)) {}
+
+  /// Takes the choices of a file, if there is one, and adds those still to be made to it.
+  void keep_in(const std::string& file);
+  std::optional<std::string> find(const std::string& key) const;
+  /// Keeps a choice, in place of one that is no longer there, unless another stream has made it
+  /// meanwhile; the one that holds.
+  std::string settle(const std::string& key, const std::string& name, double milliseconds,
+                     const std::optional<std::string>& in_place_of);
+
+ private:
+  std::string made_for_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> names_;
+  std::string file_;
+  bool headed_ = false;  // the file ends with choices made for the same
+};
+
 /// The ways that were found fastest, by a text that names op, types and shape.
 class plan_book {
  public:
-  plan_book();
+  explicit plan_book(const std::string& device);
   ~plan_book();
 
   /// Runs the chosen way; the first time makes the candidates and times them on these operands,
@@ -35,10 +66,9 @@ class plan_book {
   void run(stream& s, const std::string& key, const operands& o,
            const std::function<std::vector<candidate>()>& make);
 
-  /// Takes the choices of a file, if there is one, and adds those still to be made to it.
-  void keep_in(const std::string& file);
-  /// Makes the choices of another book where they come up.
-  void follow(const plan_book& other);
+  void keep_in(const std::string& file) { kept_->keep_in(file); }
+  /// Makes the same choices as another book, whichever comes first to each.
+  void share(const plan_book& other) { kept_ = other.kept_; }
   /// A line a choice: what, which way, milliseconds.
   std::string report() const;
 
@@ -53,8 +83,7 @@ class plan_book {
                  std::vector<candidate> candidates);
 
   std::map<std::string, choice> chosen_;
-  std::map<std::string, std::string> kept_;  // names, from the file
-  std::string file_;
+  std::shared_ptr<kept_choices> kept_;
 };
 
 /// Candidates of cuDNN's, none where it is not there. `fused`: bias, residual and ReLU inside.
@@ -64,8 +93,10 @@ std::vector<candidate> cudnn_backward_data(stream& s, const convolution_shape& c
                                            bool masked);
 std::vector<candidate> cudnn_backward_filter(stream& s, const convolution_shape& c,
                                              const operands& o);
+/// cuDNN's handle, or null in a library built without it. Throws where cuDNN cannot be used.
 void* make_cudnn(stream& s);
 void destroy_cudnn(void* handle) noexcept;
+long cudnn_version();  ///< 0: built without
 
 /// A row-major product y [m, n] = op(a) [m, k] op(b) [k, n] (+ y if `accumulate`), with bias and
 /// ReLU of y's columns if `epilogue`.

@@ -86,6 +86,7 @@ void max_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y,
     const pixel p = pixel_of<V>(i, s.out_h, s.out_w, s.c);
     float best[V];
     unsigned char winner[V] = {};
+    for (float& each : best) each = -INFINITY;
     bool any = false;
     for_window(s, p.row, p.column, [&](int t, int row, int column) {
       float values[V];
@@ -239,6 +240,7 @@ void avg_pool_backward_as(stream& stream, const convolution_shape& s, const T* d
 }  // namespace
 
 void max_pool(stream& stream, const convolution_shape& s, array x, array y, array winners) {
+  expect_one_type({x, y});
   with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     max_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
@@ -249,6 +251,7 @@ void max_pool(stream& stream, const convolution_shape& s, array x, array y, arra
 
 void max_pool_backward(stream& stream, const convolution_shape& s, array winners, array dy,
                        array saved, function f, array running, array dx) {
+  expect_one_type({dx, dy, saved, running});
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     max_pool_backward_as<T, decltype(width)::value>(
@@ -260,6 +263,7 @@ void max_pool_backward(stream& stream, const convolution_shape& s, array winners
 
 void max_pool_activation_backward(stream& stream, const convolution_shape& s, array y,
                                   array winners, array dy, function f, array dx) {
+  expect_one_type({dx, dy, y});
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     halves_backward_as<T, decltype(width)::value>(
@@ -270,6 +274,7 @@ void max_pool_activation_backward(stream& stream, const convolution_shape& s, ar
 
 void max_pool_search_backward(stream& stream, const convolution_shape& s, array x, array dy,
                               array dx) {
+  expect_one_type({x, dy, dx});
   with_type(x.type, [&](auto t) {
     using T = typename decltype(t)::type;
     search_backward_as(stream, s, static_cast<const T*>(x.data), static_cast<const T*>(dy.data),
@@ -278,6 +283,7 @@ void max_pool_search_backward(stream& stream, const convolution_shape& s, array 
 }
 
 void avg_pool(stream& stream, const convolution_shape& s, array x, array y) {
+  expect_one_type({x, y});
   with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     avg_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
@@ -286,6 +292,7 @@ void avg_pool(stream& stream, const convolution_shape& s, array x, array y) {
 }
 
 void avg_pool_backward(stream& stream, const convolution_shape& s, array dy, array dx) {
+  expect_one_type({dx, dy});
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
     avg_pool_backward_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(dy.data),

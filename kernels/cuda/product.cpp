@@ -74,11 +74,10 @@ std::vector<cublasLtMatmulHeuristicResult_t> algorithms(const stream& s, const d
 }
 
 std::string key_of(const stream& s, const product& p, const operands& o) {
-  std::string key = "product ";
-  key += s.precision == math::exact ? "float" : s.precision == math::tf32 ? "tf32" : "bf16";
-  key += " " + std::to_string(p.m) + "x" + std::to_string(p.k) + (p.a_turned ? "T" : "") + " " +
-         std::to_string(p.n) + (p.b_turned ? "T" : "");
-  for (const array& a : {o.x, o.w, o.y}) key += a.type == number::bf16 ? " bf16" : " f32";
+  std::string key = "product " + text_of(s.precision) + " " + std::to_string(p.m) + "x" +
+                    std::to_string(p.k) + (p.a_turned ? "T" : "") + " " + std::to_string(p.n) +
+                    (p.b_turned ? "T" : "");
+  for (const array& a : {o.x, o.w, o.y}) key += " " + text_of(a.type);
   if (o.bias) key += " bias";
   if (o.f != function::identity) key += " relu";
   if (p.accumulate) key += " accumulate";

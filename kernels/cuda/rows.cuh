@@ -50,6 +50,10 @@ void for_row_blocks(stream& s, long rows, F f) {
 }
 
 inline constexpr int most_partials = 512;
+/// Scratch memory of `sum_all`; a number behind its own stays as it is meanwhile.
+inline double* sum_memory(stream& s) {
+  return static_cast<double*>(s.scratch(sizeof(double) * (most_partials + 1)));
+}
 
 template <class F>
 __global__ void partial_sum_kernel(long count, F f, double* partial) {
@@ -72,7 +76,7 @@ void sum_all(stream& s, long count, F f, G finish) {
   const int blocks = static_cast<int>(wanted < 1               ? 1
                                       : wanted < most_partials ? wanted
                                                                : most_partials);
-  double* partial = static_cast<double*>(s.scratch(sizeof(double) * most_partials));
+  double* partial = sum_memory(s);
   launch(s, "a sum", &partial_sum_kernel<F>, blocks, block_threads, 0, count, f, partial);
   launch(s, "a sum", &total_kernel<G>, 1, block_threads, 0, blocks, partial, finish);
 }

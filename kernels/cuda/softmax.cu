@@ -4,14 +4,19 @@
 namespace slim::cuda {
 namespace {
 
-/// The norm of row r of x: log softmax is x - norm.
-__device__ float row_norm(const elements& x, long first, int k) {
-  float top = -INFINITY;
-  for (int j = threadIdx.x; j < k; j += block_threads) top = larger()(top, x[first + j]);
-  top = over_block(top, larger());
-  const float sum = sum_over_block<float>(k, [&](long j) { return expf(x[first + j] - top); });
-  return top + logf(sum);
-}
+/// The largest element of a row, and the sum of exp(x - top): what softmax divides by.
+struct row_norm {
+  float top, sum;
+
+  __device__ row_norm(const elements& x, long first, int k) : top(-INFINITY) {
+    for (int j = threadIdx.x; j < k; j += block_threads) top = larger()(top, x[first + j]);
+    top = over_block(top, larger());
+    const float highest = top;
+    sum = sum_over_block<float>(k, [&](long j) { return expf(x[first + j] - highest); });
+  }
+  /// Log softmax is x minus this.
+  __device__ float log() const { return top + logf(sum); }
+};
 
 /// Targets of cross entropy: labels as ints, or as a distribution that is smoothed.
 struct targets {
@@ -31,6 +36,7 @@ struct loss_weight {
   elements weights;
   double factor;
   long inner, losses;
+  const double* counted = nullptr;  // weights that are not 0
 
   loss_weight(const reduction& r, long losses)
       : weights(r.weights),
@@ -38,16 +44,27 @@ struct loss_weight {
         inner(r.weights ? losses / r.weights.count : 1),
         losses(losses) {}
 
+  /// Counts, for `present`: in memory that stays until another count.
+  void count(stream& s) {
+    if (weights.data == nullptr || factor == 0) return;
+    double* const to = sum_memory(s) + most_partials;
+    const elements w = weights;
+    sum_all(
+        s, losses / inner, [=] __device__(long r) { return w[r] != 0 ? 1.0 : 0.0; },
+        [=] __device__(double sum) { *to = sum; });
+    counted = to;
+  }
+
   __device__ double operator()(long i) const {
     return weights.there() ? factor * double(weights[i / inner]) : factor;
   }
-  /// How many losses have a weight that is not 0; for a whole block.
+  /// How many losses have a weight that is not 0.
   __device__ double present() const {
     if (factor == 0) return 0;
-    if (!weights.there()) return double(losses);
-    return double(inner) * sum_over_block<double>(
-                               losses / inner, [&](long r) { return weights[r] != 0 ? 1.0 : 0.0; });
+    return weights.there() ? double(inner) * *counted : double(losses);
   }
+  /// What the sum is divided by, 0 for nothing to sum.
+  __device__ double divisor(bool sum) const { return sum ? 1 : present(); }
 };
 
 }  // namespace
@@ -55,16 +72,16 @@ struct loss_weight {
 void log_softmax(stream& s, array x, int k, array y) {
   const elements in(x), out(y);
   for_row_blocks(s, x.count / k, [=] __device__(long r) {
-    const float norm = row_norm(in, r * k, k);
+    const float norm = row_norm(in, r * k, k).log();
     for (int j = threadIdx.x; j < k; j += block_threads) out.put(r * k + j, in[r * k + j] - norm);
   });
 }
 void softmax(stream& s, array x, int k, array y) {
   const elements in(x), out(y);
   for_row_blocks(s, x.count / k, [=] __device__(long r) {
-    const float norm = row_norm(in, r * k, k);
+    const row_norm norm(in, r * k, k);
     for (int j = threadIdx.x; j < k; j += block_threads)
-      out.put(r * k + j, expf(in[r * k + j] - norm));
+      out.put(r * k + j, expf(in[r * k + j] - norm.top) / norm.sum);
   });
 }
 void softmax_backward(stream& s, array y, array dy, int k, array dx) {
@@ -90,8 +107,10 @@ void cross_entropy_rows(stream& s, array log_p, array labels, int k, float smoot
   const elements in(log_p), out(losses);
   const targets wanted{elements(labels), k, smoothing};
   for_row_blocks(s, log_p.count / k, [=] __device__(long r) {
-    const float sum = sum_over_block<float>(
-        k, [&](long j) { return wanted(r, static_cast<int>(j)) * in[r * k + j]; });
+    const float sum = sum_over_block<float>(k, [&](long j) {
+      const float target = wanted(r, static_cast<int>(j));
+      return target == 0 ? 0.0f : target * in[r * k + j];
+    });
     if (threadIdx.x == 0) out.put(r, -sum);
   });
 }
@@ -110,12 +129,13 @@ void softmax_cross_entropy(stream& s, array logits, array labels, array weights,
   const elements in(logits), to(gradient);
   const targets wanted{elements(labels), k, smoothing};
   const long n = logits.count / k;
-  const loss_weight weight({weights, factor, false}, n);
+  loss_weight weight({weights, factor, false}, n);
+  weight.count(s);
   float* row_losses = static_cast<float*>(rows.data);
   for_row_blocks(s, n, [=] __device__(long r) {
     const double present = weight.present();
     const float by = present == 0 ? 0.0f : static_cast<float>(weight(r) / present);
-    const float norm = row_norm(in, r * k, k);
+    const float norm = row_norm(in, r * k, k).log();
     const float sum = sum_over_block<float>(k, [&](long j) {
       const float target = wanted(r, static_cast<int>(j));
       return target == 0 ? 0.0f : target * (norm - in[r * k + j]);
@@ -133,41 +153,34 @@ void softmax_cross_entropy(stream& s, array logits, array labels, array weights,
 
 void weighted_mean(stream& s, array losses, const reduction& r, array loss) {
   const elements in(losses), out(loss);
-  const loss_weight weight(r, losses.count);
+  loss_weight weight(r, losses.count);
   const bool plain = r.sum;
+  if (!plain) weight.count(s);
   sum_all(
-      s, losses.count,
-      [=] __device__(long i) {
-        const double by = weight(i);
-        return by == 0 ? 0.0 : by * double(in[i]);
-      },
-      [=] __device__(double sum) { out.put(0, static_cast<float>(sum)); });
-  if (plain) return;
-  for_row_blocks(s, 1, [=] __device__(long) {
-    const double present = weight.present();
-    if (threadIdx.x == 0)
-      out.put(0, present == 0 ? 0.0f : static_cast<float>(double(out[0]) / present));
-  });
+      s, losses.count, [=] __device__(long i) { return weight(i) * double(in[i]); },
+      [=] __device__(double sum) {
+        const double divisor = weight.divisor(plain);
+        out.put(0, divisor == 0 ? 0.0f : static_cast<float>(sum / divisor));
+      });
 }
 void weighted_mean_backward(stream& s, array dloss, const reduction& r, array dlosses) {
-  const elements from(dloss), out(dlosses);
-  const loss_weight weight(r, dlosses.count);
+  const elements from(dloss);
+  loss_weight weight(r, dlosses.count);
   const bool plain = r.sum;
-  const long count = dlosses.count, piece = 4096;
-  for_row_blocks(s, (count + piece - 1) / piece, [=] __device__(long block) {
-    const double divisor = plain ? 1 : weight.present();
-    const long last = (block + 1) * piece < count ? (block + 1) * piece : count;
-    for (long i = block * piece + threadIdx.x; i < last; i += block_threads)
-      out.put(i, divisor == 0 ? 0.0f : static_cast<float>(weight(i) / divisor) * from[0]);
+  if (!plain) weight.count(s);
+  map(s, dlosses, [=] __device__(long i) {
+    const double divisor = weight.divisor(plain);
+    return divisor == 0 ? 0.0f : static_cast<float>(weight(i) / divisor) * from[0];
   });
 }
 void weighted_mean_weights_backward(stream& s, array losses, array dloss, const reduction& r,
                                     array dweights) {
   const elements in(losses), from(dloss), out(dweights);
-  const loss_weight weight(r, losses.count);
+  loss_weight weight(r, losses.count);
   const bool plain = r.sum;
+  if (!plain) weight.count(s);
   for_row_blocks(s, dweights.count, [=] __device__(long row) {
-    const double divisor = plain ? 1 : weight.present();
+    const double divisor = weight.divisor(plain);
     const double slope = divisor == 0 ? 0 : double(from[0]) * weight.factor / divisor;
     const double sum = sum_over_block<double>(
         weight.inner, [&](long i) { return double(in[row * weight.inner + i]); });

@@ -26,14 +26,48 @@ inline void check(cublasStatus_t e, const char* what) {
     throw error(std::string("cuBLASLt: ") + what + ": " + cublasLtGetStatusName(e));
 }
 
+/// Handles and memory of CUDA's that end with what holds them.
+template <auto Destroy>
+struct destroyer {
+  template <class T>
+  void operator()(T* held) const {
+    Destroy(held);
+  }
+};
+using owned_stream = std::unique_ptr<CUstream_st, destroyer<cudaStreamDestroy>>;
+using owned_event = std::unique_ptr<CUevent_st, destroyer<cudaEventDestroy>>;
+using owned_blas = std::unique_ptr<cublasLtContext, destroyer<cublasLtDestroy>>;
+using owned_memory = std::unique_ptr<void, destroyer<cudaFree>>;
+
+inline owned_stream make_stream() {
+  cudaStream_t made = nullptr;
+  check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "cudaStreamCreate");
+  return owned_stream(made);
+}
+inline owned_event make_event(unsigned flags = cudaEventDisableTiming) {
+  cudaEvent_t made = nullptr;
+  check(cudaEventCreateWithFlags(&made, flags), "cudaEventCreate");
+  return owned_event(made);
+}
+inline owned_memory make_memory(std::size_t bytes, const char* what) {
+  void* made = nullptr;
+  check(cudaMalloc(&made, bytes), what);
+  return owned_memory(made);
+}
+
 class stream {
  public:
-  explicit stream(math precision);
+  /// On a device by its number; -1: that which is current.
+  explicit stream(math precision, int device = -1);
   ~stream();
   stream(const stream&) = delete;
   stream& operator=(const stream&) = delete;
 
-  math precision;
+  /// Makes the device current for this thread, as all calls but those of the constructor need.
+  void use() const { cuda::check(cudaSetDevice(device), "cudaSetDevice"); }
+
+  const math precision;
+  int device = 0;
   cudaStream_t handle = nullptr;
   cublasLtHandle_t blas = nullptr;
   int multiprocessors = 0;
@@ -61,9 +95,11 @@ class stream {
   void check(const char* what) const { cuda::check(cudaGetLastError(), what); }
 
  private:
-  std::vector<void*> scratch_;  // grown: earlier pieces may be in recorded work
+  owned_stream owned_handle_;
+  owned_blas owned_blas_;
+  std::vector<owned_memory> scratch_;  // grown: earlier pieces may be in recorded work
   std::size_t scratch_bytes_ = 0;
-  void* product_memory_ = nullptr;
+  owned_memory product_memory_;
   bool recording_ = false;
 };
 

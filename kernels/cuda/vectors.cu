@@ -80,6 +80,7 @@ std::size_t vectors_workspace(const stream& s, const dense_shape& d) {
 }
 
 void multiply_vectors(stream& s, const dense_shape& d, const operands& o, void* workspace) {
+  expect_one_type({o.w, o.x});
   float* partial = static_cast<float*>(workspace);
   with_type(o.w.type, [&](auto t) {
     using T = typename decltype(t)::type;
