@@ -152,6 +152,29 @@ TEST_CASE("convolutions, products and pools") {
   compare_small<tf32, plain_net>(tf32_limits);
   compare_small<bfloat16, plain_net>(bfloat16_limits);
 }
+namespace {
+
+/// Extents and channels that nothing divides, pools of several shapes.
+struct odd_net : net<"odd", conv2d<16, kernel_size{3}, scope{"conv1"}>,
+                     max_pool2d<kernel_size{2}, scope{"pool1"}>,
+                     max_pool2d<kernel_size{3}, stride{1}, padding::same, scope{"pool2"}>,
+                     conv2d<6, kernel_size{3}, normalizer_fn{ops::batch_norm{}}, scope{"conv3"}>,
+                     max_pool2d<kernel_size{2, 3}, stride{1, 2}, padding::same, scope{"pool3"}>,
+                     avg_pool2d<kernel_size{2}, stride{2}, padding::same, scope{"pool4"}>,
+                     flatten<>, fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+
+}  // namespace
+
+TEST_CASE("odd extents") {
+  const auto run = [](auto precision, const limits& l) {
+    compare<decltype(precision), odd_net, input<5, 21, 23, 3>, labels<5>,
+            sparse_softmax_cross_entropy<>>(l, 5, random_numbers<float>(5 * 21 * 23 * 3, 1),
+                                            random_labels(5, 10));
+  };
+  run(float(), float_limits);
+  run(bfloat16(), {5e-2, 0.5});
+}
+
 TEST_CASE("batch norm, sums and concatenation") {
   compare_small<float, normal_net>(float_limits);
   compare_small<tf32, normal_net>(tf32_limits);

@@ -5,20 +5,30 @@ namespace slim::cuda {
 
 namespace {
 
+struct no_constants {};
+
 template <class T>
 struct sum_of {
   const T* x;
   int c;
 
   template <int V>
-  __device__ void operator()(long row, int channel, float (&sums)[1][V]) const {
+  __device__ no_constants prepare(int, long) const {
+    return {};
+  }
+  template <int V>
+  __device__ piece<T, V> fetched(long row, int channel) const {
+    return fetch<V>(x + row * c + channel);
+  }
+  template <int V>
+  __device__ void add(no_constants, const piece<T, V>& part, float (&sums)[1][V]) const {
     float values[V];
-    load_fixed(x + row * c + channel, values);
+    widen(part, values);
 #pragma unroll
     for (int i = 0; i < V; ++i) sums[0][i] += values[i];
   }
 };
-struct put_sum {
+struct put_sum : plain_totals<1> {
   elements y;
   __device__ void operator()(int channel, const double (&totals)[1]) const {
     y.put(channel, static_cast<float>(totals[0]));
@@ -29,46 +39,23 @@ struct put_sum {
 
 void sum_rows(stream& s, array x, array y) {
   const int c = static_cast<int>(y.count);
+  const long rows = x.count / c;
+  float* const memory = column_memory<1>(s, rows, c);
   with_type(x.type, [&](auto t) {
     using T = typename decltype(t)::type;
-    sum_columns<1>(s, x.count / c, c, sum_of<T>{static_cast<const T*>(x.data), c},
-                   put_sum{elements(y)});
+    sum_columns<1>(s, rows, c, sum_of<T>{static_cast<const T*>(x.data), c},
+                   put_sum{{}, elements(y)}, memory);
   });
 }
 
 namespace {
 
-/// Sums around the first row, which is close to the mean: that keeps the difference of squares from
-/// cancelling.
-template <class T>
-struct sums_around {
-  const T* x;
+/// What each channel needs, as arrays [c] one behind the other, in an order of the kernel's.
+struct channel_numbers {
+  float* first;
   int c;
 
-  template <int V>
-  __device__ void operator()(long row, int channel, float (&sums)[2][V]) const {
-    float values[V], middle[V];
-    load_fixed(x + row * c + channel, values);
-    load_fixed(x + channel, middle);
-#pragma unroll
-    for (int i = 0; i < V; ++i) {
-      const float apart = values[i] - middle[i];
-      sums[0][i] += apart, sums[1][i] += apart * apart;
-    }
-  }
-};
-/// Mean and biased variance from them.
-template <class T>
-struct put_statistics {
-  const T* x;
-  double rows;
-  float *mean, *variance;
-
-  __device__ void operator()(int channel, const double (&totals)[2]) const {
-    const double apart = totals[0] / rows, squares = totals[1] / rows - apart * apart;
-    mean[channel] = static_cast<float>(double(to_float(x[channel])) + apart);
-    variance[channel] = static_cast<float>(squares > 0 ? squares : 0);
-  }
+  __device__ float* of(int which) const { return first + long{which} * c; }
 };
 
 struct channel_norm {
@@ -85,62 +72,103 @@ struct channel_norm {
     const float by = inverse(channel);
     return gamma.there() ? gamma[channel] * by : by;
   }
-  __device__ float shift(int channel) const { return beta.there() ? beta[channel] : 0.0f; }
+  /// For normalize_as: mean, scale, shift.
+  __device__ void prepare(int channel, const channel_numbers& to) const {
+    to.of(0)[channel] = mean[channel], to.of(1)[channel] = scale(channel);
+    to.of(2)[channel] = beta.there() ? beta[channel] : 0.0f;
+  }
 };
 
-/// Threads keep their channels while they go through the rows, so that what a channel needs is
-/// computed once: f(prepared, x, y) of V neighbours.
-template <int V, class Prepare, class F>
-__global__ void row_kernel(long rows, int c, Prepare prepare, F f) {
-  const int groups = c / V;
-  const long threads = long{gridDim.x} * blockDim.x;
-  const long row_step = threads / groups;
-  const long mine = long{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (mine >= row_step * groups) return;
-  const int channel = static_cast<int>(mine % groups) * V;
-  const auto constants = prepare(channel);
-#pragma unroll 4
-  for (long row = mine / groups; row < rows; row += row_step) f(constants, row * c + channel);
-}
+/// Sums around a chunk's first row, which is close to its mean: that keeps the difference of
+/// squares from cancelling.
+template <class T>
+struct sums_around {
+  const T* x;
+  int c;
 
-template <int V, class Prepare, class F>
-void for_rows(stream& s, long rows, int c, Prepare prepare, F f) {
-  const int groups = c / V;
-  const long wanted = rows * groups, least = (groups + block_threads - 1) / block_threads;
-  long blocks = (wanted + block_threads - 1) / block_threads;
-  const long most = long{s.multiprocessors} * 8;
-  if (blocks > most) blocks = most;
-  if (blocks < least) blocks = least;
-  launch(s, "normalising", &row_kernel<V, Prepare, F>, static_cast<unsigned>(blocks), block_threads,
-         0, rows, c, prepare, f);
-}
+  template <int V>
+  __device__ piece<T, V> prepare(int channel, long first) const {
+    return fetch<V>(x + first * c + channel);
+  }
+  template <int V>
+  __device__ piece<T, V> fetched(long row, int channel) const {
+    return fetch<V>(x + row * c + channel);
+  }
+  template <int V>
+  __device__ void add(const piece<T, V>& around, const piece<T, V>& part,
+                      float (&sums)[2][V]) const {
+    float values[V], middle[V];
+    widen(part, values);
+    widen(around, middle);
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      const float apart = values[i] - middle[i];
+      sums[0][i] += apart, sums[1][i] += apart * apart;
+    }
+  }
+};
+/// Mean and biased variance from them, and what normalising needs.
+template <class T>
+struct put_statistics {
+  const T* x;
+  long rows;
+  float *mean, *variance;
+  channel_norm norm;
+  channel_numbers numbers;
+
+  /// Moves a chunk's sums to the first row of all, in double.
+  __device__ void take(int channel, long first, long last, const double (&part)[2],
+                       double (&totals)[2]) const {
+    const double moved =
+        double(to_float(x[first * numbers.c + channel])) - double(to_float(x[channel]));
+    const double count = double(last - first);
+    totals[0] += part[0] + count * moved;
+    totals[1] += part[1] + 2 * moved * part[0] + count * moved * moved;
+  }
+  __device__ void operator()(int channel, const double (&totals)[2]) const {
+    const double apart = totals[0] / double(rows);
+    const double squares = totals[1] / double(rows) - apart * apart;
+    mean[channel] = static_cast<float>(double(to_float(x[channel])) + apart);
+    variance[channel] = static_cast<float>(squares > 0 ? squares : 0);
+    norm.prepare(channel, numbers);
+  }
+};
 
 template <int V>
 struct normal_constants {
   float mean[V], scale[V], shift[V];
 };
 
-template <class T, int V>
-void normalize_as(stream& s, const T* x, long rows, int c, const channel_norm& n, function f,
-                  T* y) {
-  for_rows<V>(
-      s, rows, c,
+/// y = f((x - mean) scale + shift), by the numbers that channel_norm prepared.
+template <int V, class T, class F>
+void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbers, F f, T* y) {
+  for_channels<V>(
+      s, rows, numbers.c,
       [=] __device__(int channel) {
         normal_constants<V> k;
-        for (int i = 0; i < V; ++i) {
-          k.mean[i] = n.mean[channel + i], k.scale[i] = n.scale(channel + i);
-          k.shift[i] = n.shift(channel + i);
-        }
+        load(numbers.of(0) + channel, k.mean);
+        load(numbers.of(1) + channel, k.scale);
+        load(numbers.of(2) + channel, k.shift);
         return k;
       },
-      [=] __device__(const normal_constants<V>& k, long at) {
+      [=] __device__(long at) { return fetch<V>(x + at); },
+      [=] __device__(const normal_constants<V>& k, const piece<T, V>& part, long at) {
         float values[V];
-        load_fixed(x + at, values);
+        widen(part, values);
 #pragma unroll
         for (int i = 0; i < V; ++i)
-          values[i] = apply(f, (values[i] - k.mean[i]) * k.scale[i] + k.shift[i]);
+          values[i] = f((values[i] - k.mean[i]) * k.scale[i] + k.shift[i]);
         store(values, y + at);
       });
+}
+void normalize_by(stream& s, array x, const channel_numbers& numbers, function f, array y) {
+  with_width(x.type, numbers.c, [&](auto t, auto width) {
+    using T = typename decltype(t)::type;
+    with_function(f, [&](auto g) {
+      normalize_as<decltype(width)::value>(s, static_cast<const T*>(x.data), x.count / numbers.c,
+                                           numbers, g, static_cast<T*>(y.data));
+    });
+  });
 }
 
 /// Sums of dy and dy (x - mean).
@@ -148,27 +176,49 @@ template <class T>
 struct gradient_sums {
   const T *x, *dy;
   int c;
-  channel_norm n;
+  const float* mean;
 
   template <int V>
-  __device__ void operator()(long row, int channel, float (&sums)[2][V]) const {
-    float values[V], slope[V];
-    load_fixed(x + row * c + channel, values);
-    load_fixed(dy + row * c + channel, slope);
+  struct means {
+    float of[V];
+  };
+  template <int V>
+  __device__ means<V> prepare(int channel, long) const {
+    means<V> m;
+    load(mean + channel, m.of);
+    return m;
+  }
+  template <int V>
+  __device__ pair_of_pieces<T, V> fetched(long row, int channel) const {
+    return {fetch<V>(x + row * c + channel), fetch<V>(dy + row * c + channel)};
+  }
+  template <int V>
+  __device__ void add(const means<V>& mean, const pair_of_pieces<T, V>& part,
+                      float (&sums)[2][V]) const {
+    float values[V], slopes[V];
+    widen(part.first, values);
+    widen(part.second, slopes);
 #pragma unroll
     for (int i = 0; i < V; ++i) {
-      sums[0][i] += slope[i];
-      sums[1][i] += slope[i] * (values[i] - n.mean[channel + i]);
+      sums[0][i] += slopes[i];
+      sums[1][i] += slopes[i] * (values[i] - mean.of[i]);
     }
   }
 };
-struct put_gradients {
+/// dgamma and dbeta from them, and what dx needs: mean, scale, and what goes off by the statistics.
+struct put_gradients : plain_totals<2> {
   elements dgamma, dbeta;
   channel_norm n;
+  long rows;
+  channel_numbers numbers;
 
   __device__ void operator()(int channel, const double (&totals)[2]) const {
+    const double along = totals[1] * double(n.inverse(channel));
     dbeta.put(channel, static_cast<float>(totals[0]));
-    dgamma.put(channel, static_cast<float>(totals[1] * double(n.inverse(channel))));
+    dgamma.put(channel, static_cast<float>(along));
+    numbers.of(0)[channel] = n.mean[channel], numbers.of(1)[channel] = n.scale(channel);
+    numbers.of(2)[channel] = static_cast<float>(totals[0] / double(rows));
+    numbers.of(3)[channel] = static_cast<float>(along * double(n.inverse(channel)) / double(rows));
   }
 };
 
@@ -177,25 +227,25 @@ struct backward_constants {
   float mean[V], scale[V], less[V], along[V];
 };
 
-template <class T, int V>
-void batch_norm_backward_as(stream& s, const T* x, const T* dy, long rows, int c,
-                            const channel_norm& n, bool through, const elements& dgamma,
-                            const elements& dbeta, T* dx) {
-  for_rows<V>(
-      s, rows, c,
+/// dx = (dy - less - (x - mean) along) scale.
+template <int V, class T>
+void through_statistics(stream& s, const T* x, const T* dy, long rows,
+                        const channel_numbers& numbers, T* dx) {
+  for_channels<V>(
+      s, rows, numbers.c,
       [=] __device__(int channel) {
         backward_constants<V> k;
-        for (int i = 0; i < V; ++i) {
-          k.mean[i] = n.mean[channel + i], k.scale[i] = n.scale(channel + i);
-          k.less[i] = through ? dbeta[channel + i] / float(rows) : 0.0f;
-          k.along[i] = through ? dgamma[channel + i] * n.inverse(channel + i) / float(rows) : 0.0f;
-        }
+        load(numbers.of(0) + channel, k.mean);
+        load(numbers.of(1) + channel, k.scale);
+        load(numbers.of(2) + channel, k.less);
+        load(numbers.of(3) + channel, k.along);
         return k;
       },
-      [=] __device__(const backward_constants<V>& k, long at) {
+      [=] __device__(long at) { return pair_of_pieces<T, V>{fetch<V>(x + at), fetch<V>(dy + at)}; },
+      [=] __device__(const backward_constants<V>& k, const pair_of_pieces<T, V>& part, long at) {
         float values[V], slopes[V];
-        load_fixed(x + at, values);
-        load_fixed(dy + at, slopes);
+        widen(part.first, values);
+        widen(part.second, slopes);
 #pragma unroll
         for (int i = 0; i < V; ++i)
           slopes[i] = (slopes[i] - k.less[i] - (values[i] - k.mean[i]) * k.along[i]) * k.scale[i];
@@ -208,23 +258,27 @@ void batch_norm_backward_as(stream& s, const T* x, const T* dy, long rows, int c
 void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
   expect_one_type({x, y});
   const int c = static_cast<int>(b.mean.count);
-  with_width(x.type, c, [&](auto t, auto width) {
-    using T = typename decltype(t)::type;
-    normalize_as<T, decltype(width)::value>(s, static_cast<const T*>(x.data), x.count / c, c, b, f,
-                                            static_cast<T*>(y.data));
-  });
+  const channel_norm n(b);
+  const channel_numbers numbers{static_cast<float*>(s.scratch(3 * sizeof(float) * std::size_t(c))),
+                                c};
+  for_each(s, c, [=] __device__(long channel) { n.prepare(static_cast<int>(channel), numbers); });
+  normalize_by(s, x, numbers, f, y);
 }
 
 void batch_norm(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
+  expect_one_type({x, y});
   const int c = static_cast<int>(b.mean.count);
+  const long rows = x.count / c;
+  const channel_numbers numbers{column_memory<2>(s, rows, c, 3 * c), c};
   with_type(x.type, [&](auto t) {
     using T = typename decltype(t)::type;
     const T* from = static_cast<const T*>(x.data);
-    sum_columns<2>(s, x.count / c, c, sums_around<T>{from, c},
-                   put_statistics<T>{from, double(x.count / c), static_cast<float*>(b.mean.data),
-                                     static_cast<float*>(b.variance.data)});
+    sum_columns<2>(s, rows, c, sums_around<T>{from, c},
+                   put_statistics<T>{from, rows, static_cast<float*>(b.mean.data),
+                                     static_cast<float*>(b.variance.data), b, numbers},
+                   numbers.first + 3 * c);
   });
-  normalize(s, x, b, f, y);
+  normalize_by(s, x, numbers, f, y);
 }
 
 void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& b, bool through,
@@ -232,20 +286,20 @@ void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& 
   expect_one_type({x, dy, dx});
   const int c = static_cast<int>(b.mean.count);
   const long rows = x.count / c;
-  const channel_norm n(b);
-  const elements to_gamma(dgamma), to_beta(dbeta);
-  with_type(x.type, [&](auto t) {
-    using T = typename decltype(t)::type;
-    const T *from = static_cast<const T*>(x.data), *slopes = static_cast<const T*>(dy.data);
-    sum_columns<2>(s, rows, c, gradient_sums<T>{from, slopes, c, n},
-                   put_gradients{to_gamma, to_beta, n});
-  });
+  const channel_numbers numbers{column_memory<2>(s, rows, c, 4 * c), c};
   with_width(x.type, c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    batch_norm_backward_as<T, decltype(width)::value>(
-        s, static_cast<const T*>(x.data), static_cast<const T*>(dy.data), rows, c, n, through,
-        to_gamma, to_beta, static_cast<T*>(dx.data));
+    const T *from = static_cast<const T*>(x.data), *slopes = static_cast<const T*>(dy.data);
+    sum_columns<2>(s, rows, c,
+                   gradient_sums<T>{from, slopes, c, static_cast<const float*>(b.mean.data)},
+                   put_gradients{{}, elements(dgamma), elements(dbeta), b, rows, numbers},
+                   numbers.first + 4 * c);
+    if (through)
+      through_statistics<decltype(width)::value>(s, from, slopes, rows, numbers,
+                                                 static_cast<T*>(dx.data));
   });
+  // Where the statistics are constants, x does not matter.
+  if (!through) scale_shift(s, dy, {numbers.first + c, number::f32, c}, {}, function::identity, dx);
 }
 
 void batch_norm_scale(stream& s, array variance, array gamma, double epsilon, array y) {

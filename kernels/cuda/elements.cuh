@@ -58,52 +58,48 @@ __device__ inline __nv_bfloat16 from_float(float x) {
   return __float2bfloat16_rn(x);
 }
 
-/// 8 elements of bfloat16 as floats.
-__device__ inline void widen(const uint4& part, float (&x)[8]) {
-  const unsigned words[4] = {part.x, part.y, part.z, part.w};
+/// V neighbours as they lie in memory: so several can be under way at once in few registers, where
+/// a kernel fetches them all before it uses the first.
+template <class T, int V>
+struct piece {
+  static constexpr bool wide = sizeof(T) * V % sizeof(uint4) == 0;
+  using part = std::conditional_t<wide, uint4, T>;
+  static constexpr int parts = wide ? static_cast<int>(sizeof(T) * V / sizeof(uint4)) : V;
+
+  part at[parts];
+};
+template <int V, class T>
+__device__ inline piece<T, V> fetch(const T* from) {
+  piece<T, V> x;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    x[2 * i] = __uint_as_float(words[i] << 16);
-    x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+  for (int i = 0; i < x.parts; ++i)
+    x.at[i] = reinterpret_cast<const typename piece<T, V>::part*>(from)[i];
+  return x;
+}
+template <class T, int V>
+__device__ inline void widen(const piece<T, V>& from, float (&x)[V]) {
+#pragma unroll
+  for (int i = 0; i < from.parts; ++i) {
+    if constexpr (!from.wide) {
+      x[i] = to_float(from.at[i]);
+    } else if constexpr (sizeof(T) == 2) {
+      const unsigned words[4] = {from.at[i].x, from.at[i].y, from.at[i].z, from.at[i].w};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        x[8 * i + 2 * k] = __uint_as_float(words[k] << 16);
+        x[8 * i + 2 * k + 1] = __uint_as_float(words[k] & 0xffff0000u);
+      }
+    } else {
+      x[4 * i] = __uint_as_float(from.at[i].x), x[4 * i + 1] = __uint_as_float(from.at[i].y);
+      x[4 * i + 2] = __uint_as_float(from.at[i].z), x[4 * i + 3] = __uint_as_float(from.at[i].w);
+    }
   }
 }
 
-/// V neighbours, aligned to their size.
-template <int V>
-__device__ inline void load(const float* from, float (&x)[V]) {
-  if constexpr (V % 4 == 0) {
-#pragma unroll
-    for (int i = 0; i < V; i += 4) {
-      const float4 part = *reinterpret_cast<const float4*>(from + i);
-      x[i] = part.x, x[i + 1] = part.y, x[i + 2] = part.z, x[i + 3] = part.w;
-    }
-  } else {
-    for (int i = 0; i < V; ++i) x[i] = from[i];
-  }
-}
-template <int V>
-__device__ inline void load(const __nv_bfloat16* from, float (&x)[V]) {
-  if constexpr (V == 8) {
-    widen(*reinterpret_cast<const uint4*>(from), x);
-  } else {
-    for (int i = 0; i < V; ++i) x[i] = __bfloat162float(from[i]);
-  }
-}
-/// The same of memory that the kernel does not write: such loads may go before its stores, so that
-/// several are under way.
+/// V neighbours as floats, aligned to their size.
 template <int V, class T>
-__device__ inline void load_fixed(const T* from, float (&x)[V]) {
-  if constexpr (V == 8 && sizeof(T) == 2) {
-    widen(__ldg(reinterpret_cast<const uint4*>(from)), x);
-  } else if constexpr (V % 4 == 0 && sizeof(T) == 4) {
-#pragma unroll
-    for (int i = 0; i < V; i += 4) {
-      const float4 part = __ldg(reinterpret_cast<const float4*>(from + i));
-      x[i] = part.x, x[i + 1] = part.y, x[i + 2] = part.z, x[i + 3] = part.w;
-    }
-  } else {
-    for (int i = 0; i < V; ++i) x[i] = to_float(__ldg(from + i));
-  }
+__device__ inline void load(const T* from, float (&x)[V]) {
+  widen(fetch<V>(from), x);
 }
 template <int V>
 __device__ inline void store(const float (&x)[V], float* to) {
@@ -149,23 +145,18 @@ struct elements {
     else
       static_cast<float*>(data)[i] = x;
   }
-  __device__ void load_from(long i, int n, float (&x)[lanes]) const {
-    if (n < lanes) {
-      for (int k = 0; k < n; ++k) x[k] = (*this)[i + k];
-    } else if (type == number::bf16) {
+  /// Eight from an aligned place on.
+  __device__ void load_from(long i, float (&x)[lanes]) const {
+    if (type == number::bf16)
       load(static_cast<const __nv_bfloat16*>(data) + i, x);
-    } else {
+    else
       load(static_cast<const float*>(data) + i, x);
-    }
   }
-  __device__ void store_to(long i, int n, const float (&x)[lanes]) const {
-    if (n < lanes) {
-      for (int k = 0; k < n; ++k) put(i + k, x[k]);
-    } else if (type == number::bf16) {
+  __device__ void store_to(long i, const float (&x)[lanes]) const {
+    if (type == number::bf16)
       store(x, static_cast<__nv_bfloat16*>(data) + i);
-    } else {
+    else
       store(x, static_cast<float*>(data) + i);
-    }
   }
 };
 
@@ -174,28 +165,42 @@ struct several {
   elements x[N > 0 ? N : 1];
 };
 
-/// y[i] = f(x0[i], x1[i], ..., i) for every element.
+/// f(x0, x1, ..., i) of the numbers in x.
+template <int N, class F>
+__device__ inline float apply_to(const float (&x)[N > 0 ? N : 1], long i, const F& f) {
+  if constexpr (N == 0)
+    return f(i);
+  else if constexpr (N == 1)
+    return f(x[0], i);
+  else if constexpr (N == 2)
+    return f(x[0], x[1], i);
+  else
+    return f(x[0], x[1], x[2], i);
+}
+
+/// y[i] = f(x0[i], x1[i], ..., i) for every element, eight at a time but for the last.
 template <int N, class F>
 __global__ void map_kernel(several<N> in, elements y, long count, F f) {
   const long step = long{gridDim.x} * blockDim.x * lanes;
-  for (long i = (long{blockIdx.x} * blockDim.x + threadIdx.x) * lanes; i < count; i += step) {
-    const int n = count - i < lanes ? static_cast<int>(count - i) : lanes;
+  long i = (long{blockIdx.x} * blockDim.x + threadIdx.x) * lanes;
+  for (; i + lanes <= count; i += step) {
     float x[N > 0 ? N : 1][lanes], result[lanes];
 #pragma unroll
-    for (int k = 0; k < N; ++k) in.x[k].load_from(i, n, x[k]);
+    for (int k = 0; k < N; ++k) in.x[k].load_from(i, x[k]);
 #pragma unroll
     for (int e = 0; e < lanes; ++e) {
-      if (e >= n) break;  // f may read where i + e points
-      if constexpr (N == 0)
-        result[e] = f(i + e);
-      else if constexpr (N == 1)
-        result[e] = f(x[0][e], i + e);
-      else if constexpr (N == 2)
-        result[e] = f(x[0][e], x[1][e], i + e);
-      else
-        result[e] = f(x[0][e], x[1][e], x[2][e], i + e);
+      float one[N > 0 ? N : 1];
+#pragma unroll
+      for (int k = 0; k < N; ++k) one[k] = x[k][e];
+      result[e] = apply_to<N>(one, i + e, f);
     }
-    y.store_to(i, n, result);
+    y.store_to(i, result);
+  }
+  for (; i < count; ++i) {
+    float one[N > 0 ? N : 1];
+#pragma unroll
+    for (int k = 0; k < N; ++k) one[k] = in.x[k][i];
+    y.put(i, apply_to<N>(one, i, f));
   }
 }
 
@@ -247,6 +252,26 @@ __device__ inline float apply(function f, float x) {
   }
   return x;
 }
+/// Functions as types, so that a kernel for one has no branches for the others.
+template <function F>
+struct fixed_function {
+  __device__ float operator()(float x) const { return apply(F, x); }
+};
+struct any_function {
+  function f;
+  __device__ float operator()(float x) const { return apply(f, x); }
+};
+/// Calls g with the type of f: those of most layers have one of their own.
+template <class G>
+void with_function(function f, G g) {
+  if (f == function::identity)
+    g(fixed_function<function::identity>());
+  else if (f == function::relu)
+    g(fixed_function<function::relu>());
+  else
+    g(any_function{f});
+}
+
 /// The derivative where the output is y.
 __device__ inline float slope(function f, float y) {
   switch (f) {
@@ -266,6 +291,25 @@ __device__ inline float slope(function f, float y) {
       return -expm1f(-y);
   }
   return 1.0f;
+}
+
+template <function F>
+struct fixed_slope {
+  __device__ float operator()(float y) const { return slope(F, y); }
+};
+struct any_slope {
+  function f;
+  __device__ float operator()(float y) const { return slope(f, y); }
+};
+/// with_function for derivatives.
+template <class G>
+void with_slope(function f, G g) {
+  if (f == function::identity)
+    g(fixed_slope<function::identity>());
+  else if (f == function::relu)
+    g(fixed_slope<function::relu>());
+  else
+    g(any_slope{f});
 }
 
 }  // namespace slim::cuda

@@ -1,7 +1,7 @@
 // Element-wise ops: one pass over memory each.
 #include <slim/random.hpp>
 
-#include "elements.cuh"
+#include "channels.cuh"
 
 namespace slim::cuda {
 
@@ -30,18 +30,85 @@ void scale(stream& s, array x, array factor, array y) {
   map(s, y, [by] __device__(float v, long) { return v * by[0]; }, x);
 }
 
-void add_bias(stream& s, array x, array bias, array residual, function f, array y) {
-  const elements biases(bias);
-  const int c = bias ? static_cast<int>(bias.count) : 1;
-  const auto sum = [=] __device__(float v, long i) {
-    return biases.there() ? v + biases[i % c] : v;
+namespace {
+
+/// What is done to each channel, in T or as elements of any type.
+struct channel_map {
+  elements scale, shift;
+
+  template <int V>
+  struct constants {
+    float scale[V], shift[V];
+  };
+  template <int V>
+  __device__ constants<V> prepare(int channel) const {
+    constants<V> k;
+    for (int i = 0; i < V; ++i) {
+      k.scale[i] = scale.there() ? scale[channel + i] : 1.0f;
+      k.shift[i] = shift.there() ? shift[channel + i] : 0.0f;
+    }
+    return k;
+  }
+};
+
+/// y = f(x scale + shift + residual), where there is a residual.
+template <bool Residual, class T, class F>
+void map_channels_of(stream& s, const T* x, long rows, int c, const channel_map& m,
+                     const T* residual, F f, T* y) {
+  for_channels<lanes>(
+      s, rows, c, [=] __device__(int channel) { return m.prepare<lanes>(channel); },
+      [=] __device__(long at) {
+        return pair_of_pieces<T, lanes>{fetch<lanes>(x + at),
+                                        Residual ? fetch<lanes>(residual + at) : piece<T, lanes>{}};
+      },
+      [=] __device__(const channel_map::constants<lanes>& k, const pair_of_pieces<T, lanes>& part,
+                     long at) {
+        float values[lanes], added[lanes];
+        widen(part.first, values);
+        widen(part.second, added);
+#pragma unroll
+        for (int i = 0; i < lanes; ++i)
+          values[i] = f(values[i] * k.scale[i] + k.shift[i] + (Residual ? added[i] : 0.0f));
+        store(values, y + at);
+      });
+}
+
+/// The same whatever the types are, and the number of channels.
+void map_channels(stream& s, array x, array scale, array shift, array residual, function f,
+                  array y) {
+  const long c = shift ? shift.count : scale ? scale.count : lanes;
+  const channel_map m{elements(scale), elements(shift)};
+  if (x.type == y.type && (!residual || residual.type == x.type) && c % lanes == 0 &&
+      x.count % c == 0)
+    return with_type(x.type, [&](auto t) {
+      using T = typename decltype(t)::type;
+      with_function(f, [&](auto g) {
+        const auto* from = static_cast<const T*>(x.data);
+        auto* const to = static_cast<T*>(y.data);
+        if (residual)
+          map_channels_of<true>(s, from, x.count / c, static_cast<int>(c), m,
+                                static_cast<const T*>(residual.data), g, to);
+        else
+          map_channels_of<false>(s, from, x.count / c, static_cast<int>(c), m,
+                                 static_cast<const T*>(nullptr), g, to);
+      });
+    });
+  const auto channel = [=] __device__(float v, long i) {
+    const long k = i % c;
+    return v * (m.scale.there() ? m.scale[k] : 1.0f) + (m.shift.there() ? m.shift[k] : 0.0f);
   };
   if (residual)
     map(
-        s, y, [=] __device__(float v, float r, long i) { return apply(f, sum(v, i) + r); }, x,
+        s, y, [=] __device__(float v, float r, long i) { return apply(f, channel(v, i) + r); }, x,
         residual);
   else
-    map(s, y, [=] __device__(float v, long i) { return apply(f, sum(v, i)); }, x);
+    map(s, y, [=] __device__(float v, long i) { return apply(f, channel(v, i)); }, x);
+}
+
+}  // namespace
+
+void add_bias(stream& s, array x, array bias, array residual, function f, array y) {
+  map_channels(s, x, {}, bias, residual, f, y);
 }
 void scale_columns(stream& s, array w, array scale, array y) {
   const elements factors(scale);
@@ -49,15 +116,7 @@ void scale_columns(stream& s, array w, array scale, array y) {
   map(s, y, [=] __device__(float v, long i) { return v * factors[i % k]; }, w);
 }
 void scale_shift(stream& s, array x, array scale, array shift, function f, array y) {
-  const elements factors(scale), added(shift);
-  const int c = static_cast<int>(scale.count);
-  map(
-      s, y,
-      [=] __device__(float v, long i) {
-        const int channel = static_cast<int>(i % c);
-        return apply(f, v * factors[channel] + added[channel]);
-      },
-      x);
+  map_channels(s, x, scale, shift, {}, f, y);
 }
 
 void dropout(stream& s, array x, int salt, double keep_prob, array y) {
@@ -79,14 +138,13 @@ namespace {
 struct columns {
   int from, first_from, to, first_to, count;
 };
-template <int V>
-void copy_columns_by(stream& s, const elements& x, long rows, columns k, const elements& y) {
-  const int pieces = k.count / V;
+/// Calls f(element of x, element of y) for every piece of `width` columns.
+template <class F>
+void for_columns(stream& s, long rows, const columns& k, int width, F f) {
+  const int pieces = k.count / width;
   for_each(s, rows * pieces, [=] __device__(long i) {
-    const long row = i / pieces, at = (i - row * pieces) * V;
-    float values[lanes];
-    x.load_from(row * k.from + k.first_from + at, V, values);
-    y.store_to(row * k.to + k.first_to + at, V, values);
+    const long row = i / pieces, at = (i - row * pieces) * width;
+    f(row * k.from + k.first_from + at, row * k.to + k.first_to + at);
   });
 }
 
@@ -95,10 +153,18 @@ void copy_columns_by(stream& s, const elements& x, long rows, columns k, const e
 void copy_columns(stream& s, array x, int from, int first_from, array y, int to, int first_to,
                   int count) {
   const columns k{from, first_from, to, first_to, count};
+  const elements source(x), target(y);
   const bool aligned = from % lanes == 0 && first_from % lanes == 0 && to % lanes == 0 &&
                        first_to % lanes == 0 && count % lanes == 0;
-  const auto copy = aligned ? &copy_columns_by<lanes> : &copy_columns_by<1>;
-  copy(s, elements(x), x.count / from, k, elements(y));
+  if (aligned)
+    for_columns(s, x.count / from, k, lanes, [=] __device__(long i, long j) {
+      float values[lanes];
+      source.load_from(i, values);
+      target.store_to(j, values);
+    });
+  else
+    for_columns(s, x.count / from, k, 1,
+                [=] __device__(long i, long j) { target.put(j, source[i]); });
 }
 
 void one_hot(stream& s, array labels, int k, float on, float off, array y) {
@@ -172,12 +238,16 @@ __device__ inline void cast_piece(const prepared_tiles& p, long at) {
   const long count = p.rows * p.k, last = (at + 1) * piece < count ? (at + 1) * piece : count;
   for (long i = at * piece + (threadIdx.y * tile + threadIdx.x) * lanes; i < last;
        i += long{blockDim.x} * blockDim.y * lanes) {
-    const int n = last - i < lanes ? static_cast<int>(last - i) : lanes;
+    if (last - i < lanes) {
+      for (long e = i; e < last; ++e)
+        p.to.put(e, p.scale.there() ? p.from[e] * p.scale[e % p.k] : p.from[e]);
+      continue;
+    }
     float values[lanes];
-    p.from.load_from(i, n, values);
+    p.from.load_from(i, values);
     if (p.scale.there())
-      for (int e = 0; e < n; ++e) values[e] *= p.scale[(i + e) % p.k];
-    p.to.store_to(i, n, values);
+      for (int e = 0; e < lanes; ++e) values[e] *= p.scale[(i + e) % p.k];
+    p.to.store_to(i, values);
   }
 }
 

@@ -10,22 +10,60 @@ struct pixel {
   int row, column, channel;
 };
 
-template <int V>
-__device__ inline pixel pixel_of(long i, int h, int w, int c) {
-  const int groups = c / V;
+/// Which V channels of which pixel number i is. Most tensors are small enough for divisions of half
+/// the width, which take a fraction of the time.
+template <int V, class Index>
+__device__ inline pixel pixel_in(Index i, int h, int w, int c) {
+  const Index groups = static_cast<Index>(c / V);
   pixel p;
   p.channel = static_cast<int>(i % groups) * V;
   i /= groups;
-  p.column = static_cast<int>(i % w);
-  i /= w;
-  p.row = static_cast<int>(i % h);
-  p.image = i / h;
+  p.column = static_cast<int>(i % static_cast<Index>(w));
+  i /= static_cast<Index>(w);
+  p.row = static_cast<int>(i % static_cast<Index>(h));
+  p.image = static_cast<long>(i / static_cast<Index>(h));
   return p;
+}
+template <int V>
+__device__ inline pixel pixel_of(long i, int h, int w, int c) {
+  return i < (1L << 32) ? pixel_in<V>(static_cast<unsigned>(i), h, w, c)
+                        : pixel_in<V>(static_cast<unsigned long>(i), h, w, c);
 }
 
 __device__ inline bool inside(int at, int extent) { return at >= 0 && at < extent; }
 
-/// The windows along one axis that cover input `at`: outputs [first, last] of which those with
+/// Windows of a kernel K at stride S and rate 1, so that loops over them are unrolled; K = 0: those
+/// of any shape.
+template <int K, int S>
+struct windows : convolution_shape {
+  explicit windows(const convolution_shape& s) : convolution_shape(s) {}
+
+  __device__ int rows() const { return K > 0 ? K : kernel_h; }
+  __device__ int columns() const { return K > 0 ? K : kernel_w; }
+  __device__ int row_of(int out, int a) const {
+    return K > 0 ? out * S - pad_top + a : out * stride_h - pad_top + a * rate_h;
+  }
+  __device__ int column_of(int out, int b) const {
+    return K > 0 ? out * S - pad_left + b : out * stride_w - pad_left + b * rate_w;
+  }
+};
+template <class F>
+void with_windows(const convolution_shape& s, F f) {
+  const auto is = [&](int k, int stride) {
+    return s.kernel_h == k && s.kernel_w == k && s.stride_h == stride && s.stride_w == stride &&
+           s.rate_h == 1 && s.rate_w == 1;
+  };
+  if (is(3, 2))
+    f(windows<3, 2>(s));
+  else if (is(2, 2))
+    f(windows<2, 2>(s));
+  else if (is(3, 1))
+    f(windows<3, 1>(s));
+  else
+    f(windows<0, 0>(s));
+}
+
+/// The first window along one axis that covers input `at`: outputs from it on of which those with
 /// (at + pad - out stride) divisible by rate and below the kernel do.
 __device__ inline int first_window(int at, int pad, int kernel, int stride, int rate) {
   const int low = at + pad - (kernel - 1) * rate;
@@ -51,37 +89,52 @@ __device__ inline void store_bytes(const unsigned char (&x)[V], unsigned char* t
 }
 
 /// Calls f(t, row, column) for the elements t of a window inside the image.
-template <class F>
-__device__ inline void for_window(const convolution_shape& s, int out_row, int out_column, F f) {
-  for (int a = 0; a < s.kernel_h; ++a) {
-    const int row = out_row * s.stride_h - s.pad_top + a * s.rate_h;
+template <int K, int S, class F>
+__device__ inline void for_window(const windows<K, S>& s, int out_row, int out_column, F f) {
+#pragma unroll
+  for (int a = 0; a < s.rows(); ++a) {
+    const int row = s.row_of(out_row, a);
     if (!inside(row, s.h)) continue;
-    for (int b = 0; b < s.kernel_w; ++b) {
-      const int column = out_column * s.stride_w - s.pad_left + b * s.rate_w;
-      if (inside(column, s.w)) f(a * s.kernel_w + b, row, column);
+#pragma unroll
+    for (int b = 0; b < s.columns(); ++b) {
+      const int column = s.column_of(out_column, b);
+      if (inside(column, s.w)) f(a * s.columns() + b, row, column);
     }
   }
 }
 
-/// Calls f(out_row, out_column, t) for the windows that have an input pixel as element t.
-template <class F>
-__device__ inline void for_windows_over(const convolution_shape& s, int row, int column, F f) {
-  for (int i = first_window(row, s.pad_top, s.kernel_h, s.stride_h, s.rate_h);
-       i < s.out_h && i * s.stride_h <= row + s.pad_top; ++i) {
-    const int a = row + s.pad_top - i * s.stride_h;
-    if (a % s.rate_h != 0) continue;
-    for (int j = first_window(column, s.pad_left, s.kernel_w, s.stride_w, s.rate_w);
-         j < s.out_w && j * s.stride_w <= column + s.pad_left; ++j) {
-      const int b = column + s.pad_left - j * s.stride_w;
-      if (b % s.rate_w != 0) continue;
-      f(i, j, a / s.rate_h * s.kernel_w + b / s.rate_w);
+/// Calls f(out_row, out_column, t) for the windows that have an input pixel as element t, in order.
+template <int K, int S, class F>
+__device__ inline void for_windows_over(const windows<K, S>& s, int row, int column, F f) {
+  if constexpr (K > 0) {
+    constexpr int most = (K + S - 1) / S;  // along an axis
+    const int down = row + s.pad_top, right = column + s.pad_left;
+#pragma unroll
+    for (int m = most - 1; m >= 0; --m) {
+      const int i = down / S - m, a = down - i * S;
+      if (!inside(i, s.out_h) || a >= K) continue;
+#pragma unroll
+      for (int n = most - 1; n >= 0; --n) {
+        const int j = right / S - n, b = right - j * S;
+        if (inside(j, s.out_w) && b < K) f(i, j, a * K + b);
+      }
+    }
+  } else {
+    for (int i = first_window(row, s.pad_top, s.kernel_h, s.stride_h, s.rate_h);
+         i < s.out_h && i * s.stride_h <= row + s.pad_top; ++i) {
+      const int a = row + s.pad_top - i * s.stride_h;
+      if (a % s.rate_h != 0) continue;
+      for (int j = first_window(column, s.pad_left, s.kernel_w, s.stride_w, s.rate_w);
+           j < s.out_w && j * s.stride_w <= column + s.pad_left; ++j) {
+        const int b = column + s.pad_left - j * s.stride_w;
+        if (b % s.rate_w == 0) f(i, j, a / s.rate_h * s.kernel_w + b / s.rate_w);
+      }
     }
   }
 }
 
-template <class T, int V>
-void max_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y,
-                 unsigned char* winners) {
+template <int V, class T, class Windows>
+void max_pool_as(stream& stream, const Windows& s, const T* x, T* y, unsigned char* winners) {
   for_each(stream, long{s.n} * s.out_h * s.out_w * (s.c / V), [=] __device__(long i) {
     const pixel p = pixel_of<V>(i, s.out_h, s.out_w, s.c);
     float best[V];
@@ -103,8 +156,8 @@ void max_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y,
 }
 
 /// What arrives at input pixels from the windows they won: dy(i, j) where winner(i, j) is t.
-template <class T, int V>
-__device__ inline void won(const convolution_shape& s, const pixel& p, const unsigned char* winners,
+template <class T, int V, class Windows>
+__device__ inline void won(const Windows& s, const pixel& p, const unsigned char* winners,
                            const T* dy, float (&sum)[V]) {
   for_windows_over(s, p.row, p.column, [&](int i, int j, int t) {
     const long at = ((p.image * s.out_h + i) * s.out_w + j) * s.c + p.channel;
@@ -118,12 +171,12 @@ __device__ inline void won(const convolution_shape& s, const pixel& p, const uns
   });
 }
 
-template <class T, int V>
-void max_pool_backward_as(stream& stream, const convolution_shape& s, const unsigned char* winners,
+template <int V, class T, class Windows>
+void max_pool_backward_as(stream& stream, const Windows& s, const unsigned char* winners,
                           const T* dy, const T* saved, function f, const T* running, T* dx) {
   for_each(stream, long{s.n} * s.h * s.w * (s.c / V), [=] __device__(long i) {
     float sum[V] = {};
-    won<T, V>(s, pixel_of<V>(i, s.h, s.w, s.c), winners, dy, sum);
+    won(s, pixel_of<V>(i, s.h, s.w, s.c), winners, dy, sum);
     float other[V];
     if (running != nullptr) {
       load(running + i * V, other);
@@ -139,37 +192,41 @@ void max_pool_backward_as(stream& stream, const convolution_shape& s, const unsi
   });
 }
 
-/// 2x2 windows at stride 2: a thread has a window, and writes its four pixels.
-template <class T, int V>
+/// 2x2 windows at stride 2: a thread has a window, and writes its four pixels. Rows and columns
+/// that no window covers, of which there are some unless `Even`, belong to the last window's
+/// thread.
+template <int V, bool Even, class T, class F>
 void halves_backward_as(stream& stream, const convolution_shape& s, const T* y,
-                        const unsigned char* winners, const T* dy, function f, T* dx) {
-  // Rows and columns that no window covers belong to the last window's thread.
+                        const unsigned char* winners, const T* dy, F slope_of, T* dx) {
   for_each(stream, long{s.n} * s.out_h * s.out_w * (s.c / V), [=] __device__(long i) {
     const pixel p = pixel_of<V>(i, s.out_h, s.out_w, s.c);
-    float values[V], slopes[V];
+    const piece<T, V> output = fetch<V>(y + i * V), arriving = fetch<V>(dy + i * V);
     unsigned char winner[V];
-    load(y + i * V, values);
-    load(dy + i * V, slopes);
     load_bytes(winners + i * V, winner);
+    float values[V], slopes[V];
+    widen(output, values);
+    widen(arriving, slopes);
 #pragma unroll
-    for (int k = 0; k < V; ++k) slopes[k] *= slope(f, values[k]);
-    const int rows = p.row + 1 == s.out_h ? s.h - 2 * p.row : 2;
-    const int columns = p.column + 1 == s.out_w ? s.w - 2 * p.column : 2;
+    for (int k = 0; k < V; ++k) slopes[k] *= slope_of(values[k]);
+    const int rows = !Even && p.row + 1 == s.out_h ? s.h - 2 * p.row : 2;
+    const int columns = !Even && p.column + 1 == s.out_w ? s.w - 2 * p.column : 2;
+    T* const to = dx + ((p.image * s.h + 2 * p.row) * s.w + 2 * p.column) * s.c + p.channel;
+#pragma unroll
     for (int a = 0; a < rows; ++a)
+#pragma unroll
       for (int b = 0; b < columns; ++b) {
         float part[V];
 #pragma unroll
         for (int k = 0; k < V; ++k)
           part[k] = a < 2 && b < 2 && winner[k] == 2 * a + b ? slopes[k] : 0.0f;
-        store(part,
-              dx + ((p.image * s.h + 2 * p.row + a) * s.w + 2 * p.column + b) * s.c + p.channel);
+        store(part, to + (long{a} * s.w + b) * s.c);
       }
   });
 }
 
-template <class T>
-__device__ inline int first_maximum(const convolution_shape& s, const T* x, long image, int channel,
-                                    int i, int j) {
+template <class T, class Windows>
+__device__ inline int first_maximum(const Windows& s, const T* x, long image, int channel, int i,
+                                    int j) {
   float best = 0;
   int winner = -1;
   for_window(s, i, j, [&](int t, int row, int column) {
@@ -189,9 +246,8 @@ __device__ inline float share(const convolution_shape& s, int i, int j) {
                       covered(j, s.stride_w, s.pad_left, s.kernel_w, s.rate_w, s.w));
 }
 
-template <class T>
-void search_backward_as(stream& stream, const convolution_shape& s, const T* x, const T* dy,
-                        T* dx) {
+template <class T, class Windows>
+void search_backward_as(stream& stream, const Windows& s, const T* x, const T* dy, T* dx) {
   for_each(stream, long{s.n} * s.h * s.w * s.c, [=] __device__(long i) {
     const pixel p = pixel_of<1>(i, s.h, s.w, s.c);
     float sum = 0;
@@ -203,8 +259,8 @@ void search_backward_as(stream& stream, const convolution_shape& s, const T* x, 
   });
 }
 
-template <class T, int V>
-void avg_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y) {
+template <int V, class T, class Windows>
+void avg_pool_as(stream& stream, const Windows& s, const T* x, T* y) {
   for_each(stream, long{s.n} * s.out_h * s.out_w * (s.c / V), [=] __device__(long i) {
     const pixel p = pixel_of<V>(i, s.out_h, s.out_w, s.c);
     float sum[V] = {};
@@ -221,8 +277,8 @@ void avg_pool_as(stream& stream, const convolution_shape& s, const T* x, T* y) {
   });
 }
 
-template <class T, int V>
-void avg_pool_backward_as(stream& stream, const convolution_shape& s, const T* dy, T* dx) {
+template <int V, class T, class Windows>
+void avg_pool_backward_as(stream& stream, const Windows& s, const T* dy, T* dx) {
   for_each(stream, long{s.n} * s.h * s.w * (s.c / V), [=] __device__(long i) {
     const pixel p = pixel_of<V>(i, s.h, s.w, s.c);
     float sum[V] = {};
@@ -243,9 +299,11 @@ void max_pool(stream& stream, const convolution_shape& s, array x, array y, arra
   expect_one_type({x, y});
   with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    max_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
-                                           static_cast<T*>(y.data),
-                                           static_cast<unsigned char*>(winners.data));
+    with_windows(s, [&](const auto& w) {
+      max_pool_as<decltype(width)::value>(stream, w, static_cast<const T*>(x.data),
+                                          static_cast<T*>(y.data),
+                                          static_cast<unsigned char*>(winners.data));
+    });
   });
 }
 
@@ -254,21 +312,30 @@ void max_pool_backward(stream& stream, const convolution_shape& s, array winners
   expect_one_type({dx, dy, saved, running});
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    max_pool_backward_as<T, decltype(width)::value>(
-        stream, s, static_cast<const unsigned char*>(winners.data), static_cast<const T*>(dy.data),
-        static_cast<const T*>(saved.data), f, static_cast<const T*>(running.data),
-        static_cast<T*>(dx.data));
+    with_windows(s, [&](const auto& w) {
+      max_pool_backward_as<decltype(width)::value>(
+          stream, w, static_cast<const unsigned char*>(winners.data),
+          static_cast<const T*>(dy.data), static_cast<const T*>(saved.data), f,
+          static_cast<const T*>(running.data), static_cast<T*>(dx.data));
+    });
   });
 }
 
 void max_pool_activation_backward(stream& stream, const convolution_shape& s, array y,
                                   array winners, array dy, function f, array dx) {
   expect_one_type({dx, dy, y});
+  const bool even = s.h == 2 * s.out_h && s.w == 2 * s.out_w;
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    halves_backward_as<T, decltype(width)::value>(
-        stream, s, static_cast<const T*>(y.data), static_cast<const unsigned char*>(winners.data),
-        static_cast<const T*>(dy.data), f, static_cast<T*>(dx.data));
+    with_slope(f, [&](auto slope_of) {
+      const auto run = [&](auto how) {
+        halves_backward_as<decltype(width)::value, decltype(how)::value>(
+            stream, s, static_cast<const T*>(y.data),
+            static_cast<const unsigned char*>(winners.data), static_cast<const T*>(dy.data),
+            slope_of, static_cast<T*>(dx.data));
+      };
+      even ? run(std::true_type()) : run(std::false_type());
+    });
   });
 }
 
@@ -277,8 +344,8 @@ void max_pool_search_backward(stream& stream, const convolution_shape& s, array 
   expect_one_type({x, dy, dx});
   with_type(x.type, [&](auto t) {
     using T = typename decltype(t)::type;
-    search_backward_as(stream, s, static_cast<const T*>(x.data), static_cast<const T*>(dy.data),
-                       static_cast<T*>(dx.data));
+    search_backward_as(stream, windows<0, 0>(s), static_cast<const T*>(x.data),
+                       static_cast<const T*>(dy.data), static_cast<T*>(dx.data));
   });
 }
 
@@ -286,8 +353,8 @@ void avg_pool(stream& stream, const convolution_shape& s, array x, array y) {
   expect_one_type({x, y});
   with_width(x.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    avg_pool_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(x.data),
-                                           static_cast<T*>(y.data));
+    avg_pool_as<decltype(width)::value>(stream, windows<0, 0>(s), static_cast<const T*>(x.data),
+                                        static_cast<T*>(y.data));
   });
 }
 
@@ -295,8 +362,8 @@ void avg_pool_backward(stream& stream, const convolution_shape& s, array dy, arr
   expect_one_type({dx, dy});
   with_width(dx.type, s.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    avg_pool_backward_as<T, decltype(width)::value>(stream, s, static_cast<const T*>(dy.data),
-                                                    static_cast<T*>(dx.data));
+    avg_pool_backward_as<decltype(width)::value>(
+        stream, windows<0, 0>(s), static_cast<const T*>(dy.data), static_cast<T*>(dx.data));
   });
 }
 

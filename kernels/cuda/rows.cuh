@@ -49,7 +49,7 @@ void for_row_blocks(stream& s, long rows, F f) {
   launch(s, "rows", &row_block_kernel<F>, static_cast<unsigned>(rows), block_threads, 0, f);
 }
 
-inline constexpr int most_partials = 512;
+inline constexpr int most_partials = 1024;
 /// Scratch memory of `sum_all`; a number behind its own stays as it is meanwhile.
 inline double* sum_memory(stream& s) {
   return static_cast<double*>(s.scratch(sizeof(double) * (most_partials + 1)));
@@ -59,7 +59,12 @@ template <class F>
 __global__ void partial_sum_kernel(long count, F f, double* partial) {
   double sum = 0;
   const long step = long{gridDim.x} * blockDim.x;
-  for (long i = long{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) sum += f(i);
+  long i = long{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (; i + 3 * step < count; i += 4 * step) {  // four are fetched before the first is added
+    const double some[4] = {f(i), f(i + step), f(i + 2 * step), f(i + 3 * step)};
+    for (int k = 0; k < 4; ++k) sum += some[k];
+  }
+  for (; i < count; i += step) sum += f(i);
   sum = over_block(sum, plus());
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }

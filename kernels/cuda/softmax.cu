@@ -191,11 +191,23 @@ void weighted_mean_weights_backward(stream& s, array losses, array dloss, const 
 
 void regularizer(stream& s, array w, penalty p, array sum) {
   const elements in(w), out(sum);
+  const long count = w.count;
+  const auto of = [=] __device__(double v) {
+    return double(p.l2) * v * v / 2 + double(p.l1) * fabs(v);
+  };
   sum_all(
-      s, w.count,
+      s, (count + lanes - 1) / lanes,
       [=] __device__(long i) {
-        const double v = in[i];
-        return double(p.l2) * v * v / 2 + double(p.l1) * fabs(v);
+        double sum = 0;
+        if ((i + 1) * lanes > count) {
+          for (long k = i * lanes; k < count; ++k) sum += of(in[k]);
+          return sum;
+        }
+        float values[lanes];
+        in.load_from(i * lanes, values);
+#pragma unroll
+        for (int k = 0; k < lanes; ++k) sum += of(values[k]);
+        return sum;
       },
       [=] __device__(double total) { out.put(0, static_cast<float>(total)); });
 }

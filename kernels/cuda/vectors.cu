@@ -22,7 +22,7 @@ vector_grid grid_of(const stream& s, const dense_shape& d) {
 template <int Rows, class T>
 __global__ void __launch_bounds__(32 * vector_warps)
     vector_kernel(dense_shape d, vector_grid g, const T* x, const T* w, float* partial) {
-  __shared__ float shared[vector_warps][vector_columns];
+  alignas(16) __shared__ float shared[vector_warps][vector_columns];
   const int column = (blockIdx.x * 32 + threadIdx.x) * lanes;
   const long first = long{d.c} * blockIdx.y / g.chunks,
              last = long{d.c} * (blockIdx.y + 1) / g.chunks;
@@ -43,8 +43,7 @@ __global__ void __launch_bounds__(32 * vector_warps)
 #pragma unroll
   for (int r = 0; r < Rows; ++r) {
     __syncthreads();
-#pragma unroll
-    for (int i = 0; i < lanes; ++i) shared[threadIdx.y][threadIdx.x * lanes + i] = sums[r][i];
+    store(sums[r], &shared[threadIdx.y][threadIdx.x * lanes]);
     __syncthreads();
     const int mine = threadIdx.y * 32 + threadIdx.x;
     float sum = 0;
@@ -52,6 +51,31 @@ __global__ void __launch_bounds__(32 * vector_warps)
     const int out = blockIdx.x * vector_columns + mine;
     if (out < d.k) partial[(long{blockIdx.y} * Rows + r) * d.k + out] = sum;
   }
+}
+
+/// What the chunks of rows came to: of 32 neighbouring outputs a block, lanes add up some chunks
+/// each, then one adds the lanes. finish(output, sum).
+inline constexpr int finish_lanes = 8;
+template <class G>
+__global__ void vector_finish_kernel(int chunks, long outputs, const float* partial, G finish) {
+  __shared__ float shared[finish_lanes][32];
+  const long out = long{blockIdx.x} * 32 + threadIdx.x;
+  float sum = 0;
+  if (out < outputs)
+#pragma unroll 4
+    for (int chunk = threadIdx.y; chunk < chunks; chunk += finish_lanes)
+      sum += partial[long{chunk} * outputs + out];
+  shared[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || out >= outputs) return;
+  for (int lane = 1; lane < finish_lanes; ++lane) sum += shared[lane][threadIdx.x];
+  finish(out, sum);
+}
+template <class G>
+void finish_vectors(stream& s, int chunks, long outputs, const float* partial, G finish) {
+  launch(s, "a product with few rows", &vector_finish_kernel<G>,
+         static_cast<unsigned>((outputs + 31) / 32), dim3(32, finish_lanes), 0, chunks, outputs,
+         partial, finish);
 }
 
 template <class T>
@@ -89,11 +113,10 @@ void multiply_vectors(stream& s, const dense_shape& d, const operands& o, void* 
   });
   const elements bias(o.bias), residual(o.residual);
   const function f = o.f;
-  const int chunks = grid_of(s, d).chunks, k = d.k, rows = d.rows;
+  const int k = d.k;
   const elements y(o.y);
-  for_each(s, o.y.count, [=] __device__(long i) {
-    float sum = bias.there() ? bias[i % k] : 0.0f;
-    for (int chunk = 0; chunk < chunks; ++chunk) sum += partial[long{chunk} * rows * k + i];
+  finish_vectors(s, grid_of(s, d).chunks, o.y.count, partial, [=] __device__(long i, float sum) {
+    if (bias.there()) sum += bias[i % k];
     if (residual.there()) sum += residual[i];
     y.put(i, apply(f, sum));
   });
