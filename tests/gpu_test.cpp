@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
@@ -618,6 +619,40 @@ TEST_CASE("wrong inputs are refused, and nothing is lost") {
   CHECK_THROWS_AS(m.forward(std::vector<float>(5)), input_error);
   CHECK_THROWS_AS(m.backward(lenet_images, std::vector<int>(8, 11)), input_error);
   CHECK(std::isfinite(m.backward(lenet_images, lenet_labels)));
+}
+
+namespace {
+
+struct pooled_net : net<"pooled", conv2d<64, kernel_size{3}, scope{"conv1"}>,
+                        max_pool2d<kernel_size{2}, scope{"pool1"}>> {};
+
+}  // namespace
+
+TEST_CASE("a pooled convolution of some images at a time") {
+  model<pooled_net, input<5, 256, 256, 8>> cpu;
+  const char* file = "gpu_test_pieces.plans";
+  cpu.initialize(1);
+  const auto x = random_numbers<float>(5 * 256 * 256 * 8, 1);
+  const auto wanted = cpu.forward(x);
+  std::string choices;
+  for (const char* way : {"", "\tat once\t", "\tby 2 images\t"}) {
+    if (*way != '\0') {  // in place of what was chosen
+      const auto key = choices.find("forward, pooled"), from = choices.find('\t', key);
+      choices.replace(from, choices.find('\t', from + 1) + 1 - from, way);
+      std::ofstream(file) << choices;
+    }
+    model<pooled_net, input<5, 256, 256, 8>, gpu<float>> there;
+    there.keep_plans(file);
+    copy_variables(cpu, there);
+    CHECK(distance_of(there.forward(x), wanted) < float_limits.forward);
+    if (*way != '\0')
+      CHECK(there.plans().find(std::string(way + 1, std::strlen(way) - 2)) != std::string::npos);
+    std::ostringstream text;
+    text << std::ifstream(file).rdbuf();
+    choices = text.str();
+    REQUIRE(choices.find("forward, pooled") != std::string::npos);
+  }
+  std::remove(file);
 }
 
 namespace {

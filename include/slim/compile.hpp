@@ -35,20 +35,6 @@ inline constexpr added_ops added_ops_of{
 /// again on the backward nodes.
 enum class pass { fold, fuse_forward, differentiate, fuse_backward, choose };
 
-/// What a backend asks of the passes.
-struct backend_traits {
-  bool narrow = false;             ///< activations are bfloat16
-  bool prepares_training = false;  ///< weights are brought into a kernel's form in training, too
-  bool apart = false;              ///< kernels have memory of their own
-};
-template <class Backend>
-constexpr backend_traits traits_of() {
-  if constexpr (requires { Backend::traits; })
-    return Backend::traits;
-  else
-    return {};
-}
-
 /// Runs one pass on a graph that holds what the pass before it left.
 constexpr void run_pass(graph_builder& b, pass which, bool training, const added_ops& ops,
                         const backend_traits& traits = {}) {

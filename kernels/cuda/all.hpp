@@ -50,8 +50,10 @@ struct gpu {
   static_assert(std::is_same_v<P, float> || std::is_same_v<P, tf32> || std::is_same_v<P, bfloat16>,
                 "a GPU model computes in float, tf32 or bfloat16");
   static constexpr graph_counts needs{};
-  static constexpr backend_traits traits{
-      .narrow = std::is_same_v<P, bfloat16>, .prepares_training = true, .apart = true};
+  static constexpr backend_traits traits{.narrow = std::is_same_v<P, bfloat16>,
+                                         .prepares_training = true,
+                                         .apart = true,
+                                         .pools_sum_biases = true};
   static std::unique_ptr<accelerator> make_accelerator(long bytes) {
     return cuda::make_accelerator(cuda::math_of<P>(), bytes);
   }
@@ -520,7 +522,8 @@ SLIM_CUDA_KERNEL_WITH(max_pool_activation_backward, {
   const shape x = call.out().dims;
   const convolution_shape s{x[0], x[1], x[2], x[3], 2,        2,        2,   2,
                             1,    1,    0,    0,    x[1] / 2, x[2] / 2, x[3]};
-  max_pool_activation_backward(on(call), s, in(call, 0), in(call, 1), in(call, 2), f, out(call));
+  max_pool_activation_backward(on(call), s, in(call, 0), in(call, 1), in(call, 2), f, out(call),
+                               out(call, 1));
 })
 SLIM_CUDA_KERNEL(avg_pool,
                  avg_pool(on(call), pool_of(call, call.in(0).dims), in(call, 0), out(call)))

@@ -5,8 +5,6 @@ namespace slim::cuda {
 
 namespace {
 
-struct no_constants {};
-
 template <class T>
 struct sum_of {
   const T* x;
@@ -21,17 +19,11 @@ struct sum_of {
     return fetch<V>(x + row * c + channel);
   }
   template <int V>
-  __device__ void add(no_constants, const piece<T, V>& part, float (&sums)[1][V]) const {
+  __device__ void add(no_constants, const piece<T, V>& part, float (&sums)[1][V], long, int) const {
     float values[V];
     widen(part, values);
 #pragma unroll
     for (int i = 0; i < V; ++i) sums[0][i] += values[i];
-  }
-};
-struct put_sum : plain_totals<1> {
-  elements y;
-  __device__ void operator()(int channel, const double (&totals)[1]) const {
-    y.put(channel, static_cast<float>(totals[0]));
   }
 };
 
@@ -95,8 +87,8 @@ struct sums_around {
     return fetch<V>(x + row * c + channel);
   }
   template <int V>
-  __device__ void add(const piece<T, V>& around, const piece<T, V>& part,
-                      float (&sums)[2][V]) const {
+  __device__ void add(const piece<T, V>& around, const piece<T, V>& part, float (&sums)[2][V], long,
+                      int) const {
     float values[V], middle[V];
     widen(part, values);
     widen(around, middle);
@@ -193,8 +185,8 @@ struct gradient_sums {
     return {fetch<V>(x + row * c + channel), fetch<V>(dy + row * c + channel)};
   }
   template <int V>
-  __device__ void add(const means<V>& mean, const pair_of_pieces<T, V>& part,
-                      float (&sums)[2][V]) const {
+  __device__ void add(const means<V>& mean, const pair_of_pieces<T, V>& part, float (&sums)[2][V],
+                      long, int) const {
     float values[V], slopes[V];
     widen(part.first, values);
     widen(part.second, slopes);

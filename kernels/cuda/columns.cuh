@@ -16,7 +16,7 @@ struct column_grid {
 
 /// Adds up what rows have in V channels. Neighbouring threads have neighbouring channels, and lanes
 /// of them neighbouring rows. F tells how: `prepare` what a channel needs, `fetched` a row's part,
-/// `add` it to the sums.
+/// `add` it to the sums (and do with it what else there is to do).
 template <int V, int Sums, class F>
 __global__ void __launch_bounds__(block_threads, 3)
     column_kernel(column_grid g, F f, float* partial) {
@@ -35,9 +35,11 @@ __global__ void __launch_bounds__(block_threads, 3)
       for (int i = 0; i < rows_under_way; ++i)
         x[i] = f.template fetched<V>(row + i * step, group * V);
 #pragma unroll
-      for (int i = 0; i < rows_under_way; ++i) f.add(constants, x[i], sums);
+      for (int i = 0; i < rows_under_way; ++i)
+        f.add(constants, x[i], sums, row + i * step, group * V);
     }
-    for (; row < end; row += step) f.add(constants, f.template fetched<V>(row, group * V), sums);
+    for (; row < end; row += step)
+      f.add(constants, f.template fetched<V>(row, group * V), sums, row, group * V);
   }
 #pragma unroll
   for (int s = 0; s < Sums; ++s) {
@@ -97,6 +99,15 @@ struct plain_totals {
   __device__ void take(int, long, long, const double (&part)[Sums], double (&totals)[Sums]) const {
 #pragma unroll
     for (int s = 0; s < Sums; ++s) totals[s] += part[s];
+  }
+};
+
+/// For sums that need nothing of a channel, and whose totals are the result.
+struct no_constants {};
+struct put_sum : plain_totals<1> {
+  elements y;
+  __device__ void operator()(int channel, const double (&totals)[1]) const {
+    y.put(channel, static_cast<float>(totals[0]));
   }
 };
 

@@ -189,12 +189,55 @@ void convolution(stream& s, const convolution_shape& c, array x, array w, array 
   s.plans->run(s, key_of("forward", s, c, o), o, [&] { return forward_ways(s, c, o); });
 }
 
+namespace {
+
+/// A convolution and the pool behind it, so many images at a time: what lies between is then small
+/// enough to stay in the second level's cache, whose lines the next images' overwrite.
+void pool_in_pieces(stream& s, const convolution_shape& c, const operands& o, array whole,
+                    array winners, int images) {
+  const long in = long{c.h} * c.w * c.c, out = long{c.out_h} * c.out_w * c.k;
+  const long pooled = long{c.out_h / 2} * (c.out_w / 2) * c.k;
+  for (int first = 0; first < c.n; first += images) {
+    convolution_shape piece = c;
+    piece.n = std::min(images, c.n - first);
+    const array part{whole.data, whole.type, piece.n * out};
+    convolution(s, piece, part_of(o.x, first * in, piece.n * in), o.w, o.bias, {}, o.f, part);
+    const convolution_shape pool{piece.n, c.out_h, c.out_w, c.k, 2,           2,           2,  2,
+                                 1,       1,       0,       0,   c.out_h / 2, c.out_w / 2, c.k};
+    max_pool(s, pool, part, part_of(o.y, first * pooled, piece.n * pooled),
+             winners ? part_of(winners, first * pooled, piece.n * pooled) : array{});
+  }
+}
+
+/// Pieces that are worth trying: where all of it is far larger than a cache, such that fit in.
+std::vector<int> pieces_to_try(const convolution_shape& c, number type) {
+  constexpr double megabyte = 1 << 20;
+  const double each = double(c.out_h) * c.out_w * c.k * double(bytes_of(type)) / megabyte;
+  std::vector<int> images;
+  for (int n = 1; n < c.n && each * c.n > 64 && each * n <= 32; n *= 2)
+    if (each * n >= 8) images.push_back(n);
+  return images;
+}
+
+}  // namespace
+
 void convolution_max_pool(stream& s, const convolution_shape& c, array x, array w, array bias,
                           function f, array whole, array y, array winners) {
-  convolution(s, c, x, w, bias, {}, f, whole);
-  convolution_shape pool{c.n, c.out_h, c.out_w, c.k, 2,           2,           2,  2,
-                         1,   1,       0,       0,   c.out_h / 2, c.out_w / 2, c.k};
-  max_pool(s, pool, whole, y, winners);
+  operands o;
+  o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y;
+  const std::vector<int> pieces = pieces_to_try(c, x.type);
+  if (pieces.empty()) return pool_in_pieces(s, c, o, whole, winners, c.n);
+  o.residual = whole, o.saved = winners;  // as operands, for the ways that are kept
+  const auto way = [&](const std::string& name, int images) {
+    return candidate{name, 0, [&s, c, images](const operands& a, void*) {
+                       pool_in_pieces(s, c, a, a.residual, a.saved, images);
+                     }};
+  };
+  s.plans->run(s, key_of("forward, pooled", s, c, o), o, [&] {
+    std::vector<candidate> ways{way("at once", c.n)};
+    for (const int n : pieces) ways.push_back(way("by " + std::to_string(n) + " images", n));
+    return ways;
+  });
 }
 
 void convolution_backward_data(stream& s, const convolution_shape& c, array dy, array w,

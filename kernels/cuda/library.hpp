@@ -113,9 +113,10 @@ void max_pool(stream&, const convolution_shape& s, array x, array y, array winne
 /// of dx's shape. Both may be missing.
 void max_pool_backward(stream&, const convolution_shape& s, array winners, array dy, array saved,
                        function f, array running, array dx);
-/// The same of an activation whose output was pooled to y.
+/// The same of an activation whose output was pooled to y by 2x2 windows, and dx's sums db over all
+/// but its last axis, which may be missing.
 void max_pool_activation_backward(stream&, const convolution_shape& s, array y, array winners,
-                                  array dy, function f, array dx);
+                                  array dy, function f, array dx, array db);
 /// For windows of any size: finds the winners again.
 void max_pool_search_backward(stream&, const convolution_shape& s, array x, array dy, array dx);
 void avg_pool(stream&, const convolution_shape& s, array x, array y);

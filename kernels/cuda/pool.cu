@@ -1,6 +1,6 @@
 // Pooling over NHWC images: a thread has a window's or a pixel's neighbouring channels. Gradients
 // are gathered, not scattered, so that sums have an order.
-#include "elements.cuh"
+#include "columns.cuh"
 
 namespace slim::cuda {
 namespace {
@@ -195,34 +195,59 @@ void max_pool_backward_as(stream& stream, const Windows& s, const unsigned char*
 /// 2x2 windows at stride 2: a thread has a window, and writes its four pixels. Rows and columns
 /// that no window covers, of which there are some unless `Even`, belong to the last window's
 /// thread.
-template <int V, bool Even, class T, class F>
-void halves_backward_as(stream& stream, const convolution_shape& s, const T* y,
-                        const unsigned char* winners, const T* dy, F slope_of, T* dx) {
-  for_each(stream, long{s.n} * s.out_h * s.out_w * (s.c / V), [=] __device__(long i) {
-    const pixel p = pixel_of<V>(i, s.out_h, s.out_w, s.c);
-    const piece<T, V> output = fetch<V>(y + i * V), arriving = fetch<V>(dy + i * V);
+template <class T, bool Even, class Slope>
+struct halves {
+  convolution_shape s;
+  const T *y, *dy;
+  const unsigned char* winners;
+  Slope slope_of;
+  T* dx;
+
+  template <int V>
+  struct window_part {
+    piece<T, V> y, dy;
     unsigned char winner[V];
-    load_bytes(winners + i * V, winner);
+  };
+  template <int V>
+  __device__ no_constants prepare(int, long) const {
+    return {};
+  }
+  template <int V>
+  __device__ window_part<V> fetched(long window, int channel) const {
+    const long at = window * s.c + channel;
+    window_part<V> part{fetch<V>(y + at), fetch<V>(dy + at), {}};
+    load_bytes(winners + at, part.winner);
+    return part;
+  }
+  template <int V>
+  __device__ void add(no_constants, const window_part<V>& part, float (&sums)[1][V], long window,
+                      int channel) const {
+    const pixel p = pixel_of<1>(window, s.out_h, s.out_w, 1);
     float values[V], slopes[V];
-    widen(output, values);
-    widen(arriving, slopes);
+    widen(part.y, values);
+    widen(part.dy, slopes);
 #pragma unroll
-    for (int k = 0; k < V; ++k) slopes[k] *= slope_of(values[k]);
+    for (int k = 0; k < V; ++k) slopes[k] *= slope_of(values[k]), sums[0][k] += slopes[k];
     const int rows = !Even && p.row + 1 == s.out_h ? s.h - 2 * p.row : 2;
     const int columns = !Even && p.column + 1 == s.out_w ? s.w - 2 * p.column : 2;
-    T* const to = dx + ((p.image * s.h + 2 * p.row) * s.w + 2 * p.column) * s.c + p.channel;
+    T* const to = dx + ((p.image * s.h + 2 * p.row) * s.w + 2 * p.column) * s.c + channel;
 #pragma unroll
     for (int a = 0; a < rows; ++a)
 #pragma unroll
       for (int b = 0; b < columns; ++b) {
-        float part[V];
+        float given[V];
 #pragma unroll
         for (int k = 0; k < V; ++k)
-          part[k] = a < 2 && b < 2 && winner[k] == 2 * a + b ? slopes[k] : 0.0f;
-        store(part, to + (long{a} * s.w + b) * s.c);
+          given[k] = a < 2 && b < 2 && part.winner[k] == 2 * a + b ? slopes[k] : 0.0f;
+        store(given, to + (long{a} * s.w + b) * s.c);
       }
-  });
-}
+  }
+};
+
+/// Nothing is made of the totals.
+struct no_sums : plain_totals<1> {
+  __device__ void operator()(int, const double (&)[1]) const {}
+};
 
 template <class T, class Windows>
 __device__ inline int first_maximum(const Windows& s, const T* x, long image, int channel, int i,
@@ -322,19 +347,28 @@ void max_pool_backward(stream& stream, const convolution_shape& s, array winners
 }
 
 void max_pool_activation_backward(stream& stream, const convolution_shape& s, array y,
-                                  array winners, array dy, function f, array dx) {
+                                  array winners, array dy, function f, array dx, array db) {
   expect_one_type({dx, dy, y});
   const bool even = s.h == 2 * s.out_h && s.w == 2 * s.out_w;
-  with_width(dx.type, s.c, [&](auto t, auto width) {
+  const long windows = long{s.n} * s.out_h * s.out_w;
+  float* const memory = column_memory<1>(stream, windows, s.c);
+  with_type(dx.type, [&](auto t) {
     using T = typename decltype(t)::type;
     with_slope(f, [&](auto slope_of) {
-      const auto run = [&](auto how) {
-        halves_backward_as<decltype(width)::value, decltype(how)::value>(
-            stream, s, static_cast<const T*>(y.data),
-            static_cast<const unsigned char*>(winners.data), static_cast<const T*>(dy.data),
-            slope_of, static_cast<T*>(dx.data));
+      const auto run = [&](auto how, auto put) {
+        const halves<T, decltype(how)::value, decltype(slope_of)> work{
+            s,
+            static_cast<const T*>(y.data),
+            static_cast<const T*>(dy.data),
+            static_cast<const unsigned char*>(winners.data),
+            slope_of,
+            static_cast<T*>(dx.data)};
+        sum_columns<1>(stream, windows, s.c, work, put, memory);
       };
-      even ? run(std::true_type()) : run(std::false_type());
+      const auto put = [&](auto how) {
+        db ? run(how, put_sum{{}, elements(db)}) : run(how, no_sums());
+      };
+      even ? put(std::true_type()) : put(std::false_type());
     });
   });
 }

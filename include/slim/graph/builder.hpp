@@ -394,6 +394,21 @@ struct target {
   using backend = Backend;
 };
 
+/// What a backend asks of the passes.
+struct backend_traits {
+  bool narrow = false;             ///< activations are bfloat16
+  bool prepares_training = false;  ///< weights are brought into a kernel's form in training, too
+  bool apart = false;              ///< kernels have memory of their own
+  bool pools_sum_biases = false;   ///< a fused pool's gradient sums that of the biases before it
+};
+template <class Backend>
+constexpr backend_traits traits_of() {
+  if constexpr (requires { Backend::traits; })
+    return Backend::traits;
+  else
+    return {};
+}
+
 namespace backend {
 /// Shapes and counts only: nothing runs.
 struct none {};

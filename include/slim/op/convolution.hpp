@@ -71,11 +71,12 @@ struct convolution_backward_filter {
 
 namespace detail {
 
-/// Gives the gradients of a contraction Op over (x, w[, biases]) whose output's gradient is dy.
+/// Gives the gradients of a contraction Op over (x, w[, biases]) whose output's gradient is dy, that
+/// of the biases unless it is given already.
 template <class Data, class Filter, class B>
-constexpr void give_contraction_gradients(B& b, gradient_of& g, int dy) {
+constexpr void give_contraction_gradients(B& b, gradient_of& g, int dy, bool bias_given = false) {
   attributes a = g.node.a;
-  const bool bias = g.node.inputs > 2 && g.wanted(2);
+  const bool bias = !bias_given && g.node.inputs > 2 && g.wanted(2);
   if (g.wanted(1) || bias) {
     a.dims = g.in_shape(1);
     a.integer = bias ? 1 : 0;
@@ -173,21 +174,26 @@ struct fused_convolution {
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
     int dy = g.incoming();
-    if ((g.node.a.integer & fused_parts::pool) != 0)
-      dy = unpooled(b, g, dy);
+    const bool pooled = (g.node.a.integer & fused_parts::pool) != 0;
+    const bool sums = traits_of<typename B::target_type::backend>().pools_sum_biases;
+    const bool bias = pooled && sums && g.node.inputs > 2 && g.wanted(2);
+    if (pooled)
+      dy = unpooled(b, g, dy, bias);
     else if (!std::is_same_v<A, no_activation>)
       dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
+    if (bias && !b.failed()) g.give(2, b.g.output_of(b.g.nodes[b.g.nodes.size() - 1], 1));
     detail::give_contraction_gradients<convolution_backward_data, convolution_backward_filter>(
-        b, g, dy);
+        b, g, dy, bias);
   }
 
  private:
   template <class B>
-  static constexpr int unpooled(B& b, gradient_of& g, int dy) {
+  static constexpr int unpooled(B& b, gradient_of& g, int dy, bool bias) {
     const int argmax = save_winners(b, g);
     attributes a;
     const shape& pooled = b.g.values[g.out()].dims;
     a.dims = {pooled[0], g.node.a.win.out_h, g.node.a.win.out_w, pooled[3]};
+    a.integer = bias ? 1 : 0;
     return add_derivative<max_pool_activation_backward, A>(b, {g.out(), argmax, dy}, a);
   }
 };

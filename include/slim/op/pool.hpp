@@ -78,11 +78,15 @@ struct avg_pool_backward {
 };
 
 /// (y, argmax, dy) of an activation A followed by 2x2 pooling -> the gradient of A's input, of
-/// shape a.dims; argmax (bytes) names the winner of each window in row-major order.
+/// shape a.dims; argmax (bytes) names the winner of each window in row-major order. With a.integer
+/// 1 also its sum over all but the last axis: the gradient of biases before A.
 template <class A>
 struct max_pool_activation_backward {
   static constexpr std::string_view name = "max_pool_backward+activation";
-  static constexpr void infer(inference& s) { s.out(s.node.a.dims, s.batched(0)); }
+  static constexpr void infer(inference& s) {
+    s.out(s.node.a.dims, s.batched(0));
+    if (s.node.a.integer == 1) s.out(shape{s.node.a.dims.back()}, false);
+  }
 };
 
 /// Gives a node that pools one more output: the number of each window's winner in row-major order,
