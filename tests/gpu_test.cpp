@@ -12,6 +12,8 @@
 #include <slim/profile.hpp>
 #include <slim/slim.hpp>
 
+#include "own_functions.hpp"
+
 using namespace slim;
 
 namespace {
@@ -619,6 +621,32 @@ TEST_CASE("wrong inputs are refused, and nothing is lost") {
   CHECK_THROWS_AS(m.forward(std::vector<float>(5)), input_error);
   CHECK_THROWS_AS(m.backward(lenet_images, std::vector<int>(8, 11)), input_error);
   CHECK(std::isfinite(m.backward(lenet_images, lenet_labels)));
+}
+
+namespace {
+
+struct own_net
+    : net<"own", conv2d<8, kernel_size{3}, activation_fn{own::soft_sign{2}}, scope{"conv1"}>,
+          conv2d<8, kernel_size{3}, normalizer_fn{ops::batch_norm{}},
+                 activation_fn{own::soft_sign{2}}, weights_regularizer{own::fourth_regularizer{}},
+                 scope{"conv2"}>,
+          flatten<>, fully_connected<6, activation_fn{none}, scope{"logits"}>> {};
+template <class... More>
+using own_model = model<own_net, input<5, 6, 6, 3>, named_input<"labels", float, 5, 6>,
+                        elementwise<own::fourth_power{0.5f}>, More...>;
+
+}  // namespace
+
+TEST_CASE("functions of one's own") {
+  own_model<> cpu;
+  own_model<gpu<float>> there;
+  cpu.initialize(1);
+  copy_variables(cpu, there);
+  const auto x = random_numbers<float>(5 * 6 * 6 * 3, 1), y = random_numbers<float>(30, 2);
+  CHECK(distance_of(there.forward(x), cpu.forward(x)) < float_limits.forward);
+  CHECK(there.backward(x, y) == Approx(cpu.backward(x, y)).epsilon(1e-5));
+  for (int v = 0; v < decltype(cpu)::variable_count; ++v)
+    if (cpu.trainable(v)) CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < 1e-4);
 }
 
 namespace {

@@ -118,7 +118,8 @@ suite sanitized "$sanitized" CXX="${clang:-g++}" -- -Db_sanitize=address,undefin
 python3 bench/compile_time.py --check --repetitions 1 --compiler g++
 count "compile-time budgets" $?
 if command -v nvcc >/dev/null; then
-  sh tests/nvcc.sh
+  # shellcheck disable=SC2046
+  sh tests/nvcc.sh $($full && echo --full)
   count "front and middle under nvcc" $?
 else
   skip "front and middle under nvcc: no nvcc"

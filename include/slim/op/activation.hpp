@@ -129,13 +129,14 @@ struct fused_add {
   }
 };
 
-/// Fuses an op with the activation that alone reads its output 0; the other outputs stay.
+/// Fuses an op with the activation that alone reads its output 0, if the target has a kernel for
+/// both; the other outputs stay.
 template <class B>
 constexpr int fuse_activation(B& b, fusion& f, std::string_view root) {
   const int user = f.next(f.node);
   if (user < 0 || !b.g.nodes[user].op->has_epilogue) return -1;
   const epilogue with = b.g.nodes[user].op->as_epilogue(root, b.training);
-  if (!with.found) return -1;
+  if (!with.found || !with.op->choose(b.g, b.g.nodes[f.node]).found()) return -1;
   b.g.nodes[f.node].op = with.op;
   b.replace_output(f.node, b.g.output_of(b.g.nodes[user], 0));
   b.g.nodes[user].dead = true;

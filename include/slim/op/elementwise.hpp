@@ -1,16 +1,10 @@
 // Sums, copies, reshapes and constants.
 #pragma once
 
+#include "../constant.hpp"
 #include "../graph/builder.hpp"
 
 namespace slim {
-
-/// A value as a type: how ops carry options that are the user's own, such as an activation.
-template <auto V>
-struct constant {
-  using type = decltype(V);
-  static constexpr auto value = V;
-};
 
 namespace op {
 
