@@ -39,8 +39,9 @@ template <class Model>
 operands operands_of(Model& m, int nth) {
   static const program p = Model::inference_program();
   execution e;
-  e.prepared = m.shared_runner().memory().prepared;
-  e.variables = m.shared_runner().memory().variables;
+  const model_memory memory = m.shared_runner().share().memory;
+  e.prepared = memory.prepared;
+  e.variables = memory.variables;
   for (int i = p.first_run; i < p.steps.size(); ++i) {
     const step_row& s = p.steps[i];
     if (s.multiply_adds == 0 || nth-- > 0) continue;

@@ -625,6 +625,60 @@ TEST_CASE("wrong inputs are refused, and nothing is lost") {
 
 namespace {
 
+/// Convolutions of all kinds: channels that four divides and that it does not, strides and rates.
+struct ways_net
+    : net<"ways", conv2d<10, kernel_size{5}, scope{"conv1"}>,
+          conv2d<16, kernel_size{3}, stride{2}, activation_fn{slim::tanh}, scope{"conv2"}>,
+          conv2d<24, kernel_size{3}, rate{2}, scope{"conv3"}>,
+          conv2d<70, kernel_size{3, 2}, padding::valid, scope{"conv4"}>, flatten<>,
+          fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+template <class... More>
+using ways_model =
+    model<ways_net, input<3, 17, 14, 3>, labels<3>, sparse_softmax_cross_entropy<>, More...>;
+
+/// The plans of a file with one way for all convolutions.
+void choose_everywhere(const std::string& file, const std::string& way) {
+  std::ifstream in(file);
+  std::ostringstream all;
+  for (std::string line; std::getline(in, line);) {
+    const auto first = line.find('\t'), second = line.find('\t', first + 1);
+    const bool convolution = line.starts_with("forward") || line.starts_with("data gradient") ||
+                             line.starts_with("weight gradient");
+    all << (convolution ? line.substr(0, first + 1) + way + line.substr(second) : line) << '\n';
+  }
+  std::ofstream(file) << all.str();
+}
+
+}  // namespace
+
+TEST_CASE("each way to convolve in float") {
+  ways_model<> cpu;
+  cpu.initialize(1);
+  disturb(cpu);
+  const auto x = random_numbers<float>(3 * 17 * 14 * 3, 1);
+  const auto y = random_labels(3, 10);
+  const float loss = cpu.backward(x, y);
+  const std::string file = "gpu_test_ways.plans";
+  for (const std::string way : {"", "patches", "direct"}) {
+    INFO(way);
+    if (!way.empty()) choose_everywhere(file, way);
+    ways_model<gpu<float>> there;
+    there.keep_plans(file);
+    copy_variables(cpu, there);
+    CHECK(there.backward(x, y) == Approx(loss).epsilon(1e-5));
+    for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
+      INFO(cpu.variable_name(v));
+      CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < 2e-4);
+    }
+    const std::string plans = there.plans();
+    for (const char* op : {"forward float", "data gradient float", "weight gradient float"})
+      CHECK((way.empty() || plans.find(": " + way, plans.find(op)) != std::string::npos));
+  }
+  std::remove(file.c_str());
+}
+
+namespace {
+
 struct own_net
     : net<"own", conv2d<8, kernel_size{3}, activation_fn{own::soft_sign{2}}, scope{"conv1"}>,
           conv2d<8, kernel_size{3}, normalizer_fn{ops::batch_norm{}},
@@ -669,10 +723,10 @@ TEST_CASE("a pooled convolution of some images at a time") {
       choices.replace(from, choices.find('\t', from + 1) + 1 - from, way);
       std::ofstream(file) << choices;
     }
-    model<pooled_net, input<5, 256, 256, 8>, gpu<float>> there;
+    model<pooled_net, input<5, 256, 256, 8>, gpu<tf32>> there;
     there.keep_plans(file);
     copy_variables(cpu, there);
-    CHECK(distance_of(there.forward(x), wanted) < float_limits.forward);
+    CHECK(distance_of(there.forward(x), wanted) < tf32_limits.forward);
     if (*way != '\0')
       CHECK(there.plans().find(std::string(way + 1, std::strlen(way) - 2)) != std::string::npos);
     std::ostringstream text;

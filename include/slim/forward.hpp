@@ -20,8 +20,7 @@ class forward_passes : public Facts {
   tensor_view<const T> forward(const Input&... inputs) {
     static_assert(!(column_major<Input> || ...),
                   "an input must be row-major: use Eigen::RowMajor maps");
-    runner_.forward({input_data<T>(inputs)...});
-    return runner_.output();
+    return runner_.forward({input_data<T>(inputs)...});
   }
 
   /// The output of n examples, written to memory of the caller's without a copy: a span, vector or
@@ -35,13 +34,13 @@ class forward_passes : public Facts {
     static_assert(!(column_major<Input> || ...),
                   "an input must be row-major: use Eigen::RowMajor maps");
     T* const data = output.data();
-    runner_.forward({input_data<T>(inputs)...}, {data, static_cast<long>(output.size())});
+    runner_.forward_into({data, static_cast<long>(output.size())}, {input_data<T>(inputs)...});
   }
   /// The same into memory of the accelerator that runs the model, where the output is when this
   /// returns.
   template <class... Input>
   void forward_into(const device_span<T>& output, const Input&... inputs) {
-    runner_.forward({input_data<T>(inputs)...}, {output.data, output.dims.count(), true});
+    runner_.forward_into({output.data, output.dims.count(), true}, {input_data<T>(inputs)...});
   }
 
   /// What the last pass wrote at a fetched end point.

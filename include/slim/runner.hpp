@@ -270,22 +270,27 @@ class runner {
   /// Whether freezing gave up this variable's values.
   bool dropped(int v) const { return frozen_ && dropped_[static_cast<std::size_t>(v)]; }
 
-  /// Runs the inference program on n images, and writes the output of the images given to the
-  /// caller's memory, if there is any.
-  void forward(std::initializer_list<input_data<T>> inputs,
-               const detail::output_memory<T>& output = {}) {
+  /// Runs the inference program on n images; returns the output of the images given.
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs) {
+    launch(inputs);
+    return output();
+  }
+  /// The same into memory of the caller's.
+  void forward_into(const detail::output_memory<T>& output,
+                    std::initializer_list<input_data<T>> inputs) {
     launch(inputs, output);
     passes_.deliver();
   }
-  /// Starts the same; whoever reads the output waits for it.
+  /// Starts a forward pass; whoever reads the output waits for it.
   void launch(std::initializer_list<input_data<T>> inputs,
               const detail::output_memory<T>& output = {}) {
     if (losses_due_) read_losses();  // from where this pass will work
-    passes_.start(inference_, memory(), inputs, output);
+    const model_memory m = locked_memory();
+    passes_.start(inference_, m, inputs, output);
     updates_due_ = false;
-    {
+    if (!is_prepared()) {
       const std::lock_guard lock(preparing_);
-      prepare(memory());
+      prepare(m);
     }
     passes_.run(inference_.first_run, inference_.steps.size());
   }
@@ -391,6 +396,12 @@ class runner {
     return part;
   }
   model_memory memory() { return memory_of(inference_); }
+  /// The same while other threads may make sessions: asking for it may copy.
+  model_memory locked_memory() {
+    if (on_ == nullptr) return memory();
+    const std::lock_guard lock(preparing_);
+    return memory();
+  }
   model_memory memory_of(const program& p) {
     kernel_arena& prepared = &p == &training_ && trains_ ? training_prepared_ : prepared_;
     return {variables_.for_kernels(), gradients_.for_kernels(), variables_.host(), prepared.data()};

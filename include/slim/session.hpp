@@ -28,8 +28,12 @@ class session_runner {
 
   void refresh() { shared_ = model_->share(); }
 
-  void forward(std::initializer_list<input_data<T>> inputs,
-               const detail::output_memory<T>& output = {}) {
+  tensor_view<const T> forward(std::initializer_list<input_data<T>> inputs) {
+    forward_into({}, inputs);
+    return output();
+  }
+  void forward_into(const detail::output_memory<T>& output,
+                    std::initializer_list<input_data<T>> inputs) {
     if (model_->version() != shared_.version)
       throw stale_error(
           "session: the model's variables may have changed since it was made; "

@@ -1,6 +1,7 @@
 // Convolutions and dense products: the ways there are to do each, of which the fastest is taken.
 #include <algorithm>
 
+#include "direct.hpp"
 #include "plans.hpp"
 #include "stem_convolution.hpp"
 
@@ -120,6 +121,8 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
   if (is_product(c)) ways.push_back(product_forward(s, c));
   if (is_stem(c, o) && o.bias.type == number::f32) ways.push_back(stem_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
+  if (s.precision == math::exact && !o.residual && direct_serves(c, o))
+    ways.push_back({"direct", 0, [&s, c](const operands& a, void*) { direct_forward(s, c, a); }});
   return ways;
 }
 
@@ -147,6 +150,9 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
                    gather_gradients(s, c, patches, first, count, a.y);
                  });
                }});
+  if (s.precision == math::exact && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o))
+    ways.push_back(
+        {"direct", 0, [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }});
   return ways;
 }
 
@@ -177,6 +183,9 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
                       part_of(a.w, first * each * c.k, count * each * c.k), a.y);
            });
          }});
+  if (s.precision == math::exact && direct_serves(c, o))
+    ways.push_back({"direct", direct_filter_workspace(s, c),
+                    [&s, c](const operands& a, void* m) { direct_backward_filter(s, c, a, m); }});
   return ways;
 }
 

@@ -1,0 +1,21 @@
+// Convolutions in float without tensor cores, as products of patches that are never written
+// (implicit GEMM: Chetlur et al., cuDNN, arXiv 2014).
+#pragma once
+
+#include "plans.hpp"
+
+namespace slim::cuda {
+
+/// Whether the kernels below serve this convolution of floats; gradients by data at stride 1 alone.
+bool direct_serves(const convolution_shape& c, const operands& o);
+
+/// y [n, out_h, out_w, k] = f(x [n, h, w, c] * w [k, kernel_h, kernel_w, c] + bias).
+void direct_forward(stream& s, const convolution_shape& c, const operands& o);
+/// o.y = the gradient by the input of o.x, that of the output; times f'(o.saved), if there is one.
+void direct_backward_data(stream& s, const convolution_shape& c, const operands& o);
+/// o.y [kernel_h, kernel_w, c, k] = the gradient by the weights; o.w is that of the output.
+void direct_backward_filter(stream& s, const convolution_shape& c, const operands& o,
+                            void* workspace);
+std::size_t direct_filter_workspace(const stream& s, const convolution_shape& c);
+
+}  // namespace slim::cuda
