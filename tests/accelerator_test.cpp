@@ -179,6 +179,9 @@ TEST_CASE("memory is copied when the other side is asked for, and only then") {
   std::as_const(m).variable(0);
   std::as_const(m).variable(1);
   CHECK(downloads == 2);  // all variables at once
+  std::as_const(m.shared_runner()).slot(0, 0);
+  m.launch_step(momentum{}, images, wanted);
+  CHECK(uploads == 0);  // what was only read is as it was
   m.variable(0)[0] = 5;
   m.forward(images);
   CHECK(uploads == 1);

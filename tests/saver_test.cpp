@@ -217,6 +217,37 @@ TEST_CASE_METHOD(saving, "while a checkpoint is replaced the one before is named
 
 // ---- What stays ---------------------------------------------------------------------------------
 
+TEST_CASE_METHOD(saving, "what is saved in the background is the model as it was") {
+  const std::vector<float> before(m.variable(0).begin(), m.variable(0).end());
+  m.set_global_step(7);
+  CHECK(keep.save_in_background(m, momentum{}, prefix) == prefix + "-7");
+  for (float& w : m.variable(0)) w = -1;
+  m.set_global_step(8);
+  CHECK(keep.save_in_background(m, momentum{}, prefix) == prefix + "-8");  // waits for the first
+  CHECK(keep.finished() == prefix + "-7");
+  keep.wait();
+  CHECK(keep.finished() == prefix + "-8");
+  CHECK(keep.finished() == std::nullopt);
+  CHECK(latest() == prefix + "-8");
+  const checkpoint_reader first(prefix + "-7"), second(prefix + "-8");
+  CHECK(first.read<float>("net/fc/weights") == before);
+  CHECK(first.read<std::int64_t>("global_step").at(0) == 7);
+  CHECK(second.read<float>("net/fc/weights").at(3) == -1);
+}
+
+TEST_CASE_METHOD(saving, "a background save that fails is said by what asks next, and once") {
+  m.set_global_step(7);
+  {
+    const small_disk full(64);
+    keep.save_in_background(m, momentum{}, prefix);
+    CHECK_THROWS_AS(keep.wait(), checkpoint_error);
+  }
+  keep.wait();
+  CHECK(latest() == prefix + "-0");
+  save_at(9);
+  CHECK(latest() == prefix + "-9");
+}
+
 TEST_CASE("one checkpoint of each interval stays for good") {
   temporary_folder tmp;
   const std::string prefix = tmp / "model.ckpt";

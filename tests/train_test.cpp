@@ -171,12 +171,12 @@ TEST_CASE("as many checkpoints stay as are to be kept, and the newest is named")
   cpu_device device(1);
   trainer m(device);
   m.initialize(1);
-  saver keep({.max_to_keep = 2});
+  const saver_options options{.max_to_keep = 2};
+  std::optional<saver> keep(std::in_place, options);
   for (int step = 0; step < 5; ++step) {
     m.set_global_step(step);
-    keep.save(m, momentum{}, tmp / "model.ckpt");
-    saver later({.max_to_keep = 2});  // another run in the same folder goes on deleting
-    if (step == 3) keep = later;
+    keep->save(m, momentum{}, tmp / "model.ckpt");
+    if (step == 3) keep.emplace(options);  // another run in the same folder goes on deleting
   }
   const auto state = get_checkpoint_state(tmp.path());
   CHECK(state->model_checkpoint_path == tmp / "model.ckpt-4");

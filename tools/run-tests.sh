@@ -1,8 +1,9 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
 # --full adds what takes longer than continuous integration allows: clang's unit tests, large ones and
-# examples, the sanitizers over all tests, every header alone with g++, long tests, packages as their
-# users see them, every benchmark, and all networks and optimizers beside the real TF-Slim.
+# examples, examples with --device gpu, networks' tests under nvcc, the sanitizers over all tests, every
+# header alone with g++, long tests, packages as their users see them, every benchmark, and all networks
+# and optimizers beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -84,10 +85,11 @@ run_tests() {  # folder, meson test arguments
 }
 
 mkdir -p build
-# GPU kernels are compiled with g++'s build wherever nvcc is; their tests run where a GPU is.
+# GPU kernels are compiled with g++'s build wherever nvcc is; their tests run where a GPU is, and
+# over an emulation.
 gpu=-Dcuda=disabled
 if command -v nvcc >/dev/null; then
-  gpu="-Dcudnn_frontend=$(sh tools/cudnn-frontend.sh build/cudnn-frontend)"
+  gpu="-Dcudnn_frontend=$(sh tools/cudnn-frontend.sh build/cudnn-frontend) -Dgpu_examples=$full"
 else
   skip "GPU kernels: no nvcc"
 fi

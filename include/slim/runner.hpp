@@ -184,6 +184,11 @@ class runner {
     return {written(slots_[static_cast<std::size_t>(slot)]) + row(variable).offset,
             row(variable).dims};
   }
+  /// To be read.
+  tensor_view<const T> slot(int slot, int variable) const {
+    const std::byte* all = slots_[static_cast<std::size_t>(slot)].to_read();
+    return {reinterpret_cast<const T*>(all) + row(variable).offset, row(variable).dims};
+  }
   /// Has the accelerator update the variables it has, with N slots as `slots` gives them. In
   /// launch_step the update is left for the end of the training pass.
   template <std::size_t N, class Step>

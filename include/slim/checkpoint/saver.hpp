@@ -3,11 +3,13 @@
 //
 //   saver keep({.max_to_keep = 5});
 //   keep.save(m, optimizer, "logdir/model.ckpt");       // logdir/model.ckpt-1200
+//   keep.save_in_background(m, optimizer, "logdir/model.ckpt");   // while training goes on
 //   restore_training(m, optimizer, "logdir");
 #pragma once
 
 #include <chrono>
 #include <cmath>
+#include <future>
 
 #include "../optimizers.hpp"
 #include "checkpoint_state.hpp"
@@ -34,8 +36,14 @@ struct training_tensor {
   std::string name;  // in TensorFlow's checkpoints: of slots <variable>/Adam, <variable>/Adam_1
   int variable, slot = -1;
 
+  /// To be read, and to be written.
   template <class Model>
-  auto values(Model& m) const {
+  tensor_view<const typename Model::element_type> values(Model& m) const {
+    return slot < 0 ? std::as_const(m).variable(variable)
+                    : std::as_const(m.shared_runner()).slot(slot, variable);
+  }
+  template <class Model>
+  tensor_view<typename Model::element_type> target(Model& m) const {
     return slot < 0 ? m.variable(variable) : m.shared_runner().slot(slot, variable);
   }
 };
@@ -88,6 +96,55 @@ long updates_of(const Optimizer& optimizer, const tensor_reader& reader, long ot
   return otherwise;
 }
 
+/// The state of a training run: views of the model's, or copies.
+template <class T>
+class training_state {
+ public:
+  template <class Model, class Optimizer>
+  training_state(Model& m, const Optimizer& optimizer, const extra_state& extra,
+                 std::span<const int> trained, const std::vector<named_tensor<T>>& more) {
+    m.shared_runner().make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
+    for (const named_tensor<T>& t : more)
+      tensors_.push_back({t.name, {t.values.data, t.values.dims}});
+    for (const training_tensor& t : training_tensors(m, optimizer, trained))
+      tensors_.push_back({t.name, t.values(m)});
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
+    const long updates = m.shared_runner().updates();
+    scalars_ = scalars_of(optimizer, updates);
+    numbers_.emplace_back("global_step", m.global_step());
+    numbers_.emplace_back(updates_name, updates);
+    for (const auto& [name, value] : extra)
+      numbers_.emplace_back(std::string(extra_prefix) + name, value);
+  }
+
+  /// Copies what are views, so that the model may go on.
+  void copy() {
+    copies_.reserve(tensors_.size());
+    for (named_tensor<const T>& t : tensors_) {
+      copies_.emplace_back(t.values.begin(), t.values.end());
+      t.values.data = copies_.back().data();
+    }
+  }
+  /// Throws checkpoint_error.
+  void write(const std::string& prefix) const {
+    checkpoint_writer writer(prefix);
+    for (const auto& t : tensors_)
+      writer.template add<T>(t.name, stored_shape_of(t.values.dims), t.values.span());
+    for (const optimizer_scalar& s : scalars_)
+      writer.add<float>(std::string(s.name), {}, std::span(&s.value, 1));
+    for (const auto& [name, value] : numbers_)
+      writer.add<std::int64_t>(name, {}, std::span(&value, 1));
+    writer.finish();
+  }
+
+ private:
+  std::vector<named_tensor<const T>> tensors_;
+  std::vector<std::vector<T>> copies_;
+  std::vector<optimizer_scalar> scalars_;
+  std::vector<std::pair<std::string, std::int64_t>> numbers_;
+};
+
 /// A checkpoint's files go, whatever its format; its index first, for without it there is none.
 inline void remove_checkpoint(const std::string& prefix) {
   namespace fs = std::filesystem;
@@ -112,25 +169,9 @@ inline void remove_checkpoint(const std::string& prefix) {
 template <class Model, class Optimizer>
 void save_training(Model& m, const Optimizer& optimizer, const std::string& prefix,
                    const extra_state& extra = {}, std::span<const int> trained = {},
-                   std::vector<named_tensor<typename Model::element_type>> more = {}) {
-  using T = typename Model::element_type;
-  m.shared_runner().make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
-  for (const detail::training_tensor& t : detail::training_tensors(m, optimizer, trained))
-    more.push_back({t.name, t.values(m)});
-  std::sort(more.begin(), more.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  checkpoint_writer writer(prefix);
-  for (const auto& t : more)
-    writer.add<T>(t.name, stored_shape_of(t.values.dims), std::span<const T>(t.values.span()));
-  const long updates = m.shared_runner().updates();
-  for (const optimizer_scalar& s : detail::scalars_of(optimizer, updates))
-    writer.add<float>(std::string(s.name), {}, std::span(&s.value, 1));
-  const auto add = [&](const std::string& name, std::int64_t value) {
-    writer.add<std::int64_t>(name, {}, std::span<const std::int64_t>(&value, 1));
-  };
-  add("global_step", m.global_step());
-  add(std::string(detail::updates_name), updates);
-  for (const auto& [name, value] : extra) add(std::string(detail::extra_prefix) + name, value);
-  writer.finish();
+                   const std::vector<named_tensor<typename Model::element_type>>& more = {}) {
+  detail::training_state<typename Model::element_type>(m, optimizer, extra, trained, more)
+      .write(prefix);
 }
 
 /// Restores what save_training wrote, or what TensorFlow's Saver did of a run with the same
@@ -164,7 +205,7 @@ extra_state restore_training(
   auto plan = detail::plan_restore(all, reader, variable_map(names), {}, report);
   detail::verify_all(plan, reader, m.device());
   m.shared_runner().make_slots(Optimizer::slot_name, optimizer.initial_slots().all());
-  for (std::size_t i = 0; i < own.size(); ++i) plan[more.size() + i].target = own[i].values(m);
+  for (std::size_t i = 0; i < own.size(); ++i) plan[more.size() + i].target = own[i].target(m);
   detail::copy_all(plan, m.device());
   m.shared_runner().set_updates(updates);
   m.set_global_step(step);
@@ -177,6 +218,8 @@ extra_state restore_training(
 class saver {
  public:
   explicit saver(const saver_options& options = {}) : options_(options) {}
+  saver(const saver&) = delete;  // a thread may be writing for it
+  saver& operator=(const saver&) = delete;
 
   /// Writes <prefix>-<global step> and the folder's `checkpoint` file, then deletes what is too
   /// old; checkpoints that the file names already count. Returns the name. Throws checkpoint_error;
@@ -185,16 +228,58 @@ class saver {
   std::string save(Model& m, const Optimizer& optimizer, const std::string& prefix,
                    const extra_state& extra = {}, std::span<const int> trained = {},
                    const std::vector<named_tensor<typename Model::element_type>>& more = {}) {
-    if (!cleaned_) remove_unfinished(prefix);
-    cleaned_ = true;
+    finish();
     const std::string name = prefix + "-" + std::to_string(m.global_step());
-    withdraw(name);
-    save_training(m, optimizer, name, extra, trained, more);
-    publish(name);
+    write(state_of(m, optimizer, extra, trained, more), prefix, name);
     return name;
   }
 
+  /// The same without waiting for the disk: takes copies, which a thread writes while the model
+  /// goes on. Waits for the one before, if that is still written. What goes wrong on the thread is
+  /// thrown by whatever waits for it next, or asks: this, save, `finished` or `wait`.
+  template <class Model, class Optimizer>
+  std::string save_in_background(
+      Model& m, const Optimizer& optimizer, const std::string& prefix,
+      const extra_state& extra = {}, std::span<const int> trained = {},
+      const std::vector<named_tensor<typename Model::element_type>>& more = {}) {
+    finish();
+    const std::string name = prefix + "-" + std::to_string(m.global_step());
+    auto state = state_of(m, optimizer, extra, trained, more);
+    state.copy();
+    written_ = std::async(std::launch::async, [this, prefix, name, state = std::move(state)] {
+      write(state, prefix, name);
+      return name;
+    });
+    return name;
+  }
+  /// The checkpoint that was saved in the background, when it has been written; each once.
+  std::optional<std::string> finished() {
+    if (written_.valid() && written_.wait_for(std::chrono::seconds(0)) == std::future_status::ready)
+      finish();
+    return std::exchange(finished_, std::nullopt);
+  }
+  /// Waits for it.
+  void wait() { finish(); }
+
  private:
+  template <class Model, class Optimizer>
+  static auto state_of(Model& m, const Optimizer& optimizer, const extra_state& extra,
+                       std::span<const int> trained,
+                       const std::vector<named_tensor<typename Model::element_type>>& more) {
+    return detail::training_state<typename Model::element_type>(m, optimizer, extra, trained, more);
+  }
+  template <class State>
+  void write(const State& state, const std::string& prefix, const std::string& name) {
+    if (!cleaned_) remove_unfinished(prefix);
+    cleaned_ = true;
+    withdraw(name);
+    state.write(name);
+    publish(name);
+  }
+  void finish() {
+    if (written_.valid()) finished_ = written_.get();
+  }
+
   /// While a checkpoint is replaced its files may be of two: the `checkpoint` file then names the
   /// one before, if there is one.
   static void withdraw(const std::string& name) {
@@ -261,6 +346,8 @@ class saver {
 
   saver_options options_;
   bool cleaned_ = false;
+  std::optional<std::string> finished_;  // by the thread, and not asked for
+  std::future<std::string> written_;     // last: it is waited for before the rest goes
 };
 
 }  // namespace slim

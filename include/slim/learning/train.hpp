@@ -164,7 +164,7 @@ class training_run {
     if (log_ && !latest)  // TensorBoard shows one graph a run
       log_->add_graph(summaries::graph_def<std::remove_cvref_t<decltype(op_.model())>>());
     if (log_) log_->add_session_log(summaries::session_status::start, first_);
-    if (!latest) save();
+    if (!latest && log_) save(), wait_for_save();  // what cannot be written is said at once
     save_due_.restart(), run_time_.restart();
   }
   void restore(const std::string& latest) {
@@ -211,6 +211,7 @@ class training_run {
     done_ |= (last > 0 && step >= last) || (options_.should_stop && options_.should_stop(step));
     if (!summarized_ || summaries_due_.due() || done_) summarize(loss);
     if (save_due_.due()) save();
+    if (log_) log_saved();
   }
 
   void summarize(T loss) {
@@ -230,19 +231,30 @@ class training_run {
 
   void save() {
     if (!log_) return;
-    const std::string path = saver_.save(op_.model(), op_.optimizer(), in_folder("model.ckpt"),
-                                         {{"input_position", batches_.position()},
-                                          {"random_seed", static_cast<std::int64_t>(seed_)}},
-                                         op_.variables(), op_.more_tensors());
-    log_->add_session_log(summaries::session_status::checkpoint, now(), path);
-    log_->flush();
+    wait_for_save();
+    saver_.save_in_background(op_.model(), op_.optimizer(), in_folder("model.ckpt"),
+                              {{"input_position", batches_.position()},
+                               {"random_seed", static_cast<std::int64_t>(seed_)}},
+                              op_.variables(), op_.more_tensors());
     saved_ = now();
     save_due_.restart();
+  }
+  void wait_for_save() {
+    saver_.wait();
+    log_saved();
+  }
+  /// Notes the checkpoint that was begun last, once it is there. Throws if it could not be written.
+  void log_saved() {
+    const std::optional<std::string> path = saver_.finished();
+    if (!path) return;
+    log_->add_session_log(summaries::session_status::checkpoint, saved_, *path);
+    log_->flush();
   }
 
   void end() {
     if (!log_) return;
     if (saved_ != now()) save();
+    wait_for_save();
     log_->add_session_log(summaries::session_status::stop, now());
     log_->close();
   }
