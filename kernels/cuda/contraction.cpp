@@ -260,10 +260,13 @@ void convolution_backward_filter(stream& s, const convolution_shape& c, array x,
                                  array db) {
   operands o;
   o.x = x, o.w = dy, o.y = dw;
-  if (is_stem(c, o) && db) {
-    void* workspace = s.scratch(static_cast<std::size_t>(stem_filter_workspace({c.n, c.h, c.w})));
+  if (is_stem(c, o)) {
+    // The biases' gradient comes with it, wanted or not.
+    const auto bytes = static_cast<std::size_t>(stem_filter_workspace({c.n, c.h, c.w}));
+    auto* workspace = static_cast<std::byte*>(s.scratch(bytes + std::size_t(c.k) * sizeof(float)));
     stem_backward_filter(x.data, dy.data, static_cast<float*>(dw.data),
-                         static_cast<float*>(db.data), workspace, {c.n, c.h, c.w}, s.handle);
+                         static_cast<float*>(db ? db.data : workspace + bytes), workspace,
+                         {c.n, c.h, c.w}, s.handle);
     return s.check("a stem's weight gradient");
   }
   s.plans->run(s, key_of("weight gradient", s, c, o), o,

@@ -278,9 +278,9 @@ class training_run {
 /// Trains by `op` on `batches` (a data::pipeline, or what has its next, position and seek) until
 /// number_of_steps, the end of the input, a signal, or for ever. Where `logdir` holds a checkpoint
 /// it goes on from there: variables, slots, averages, step, input and dropout are as if it had
-/// never stopped, in bits. Writes checkpoints (model.ckpt-<step>) and an event file there; with an
-/// empty logdir nothing. Returns the last loss. Throws std::invalid_argument, checkpoint_error,
-/// data::record_error, and as `op` and `batches` do.
+/// never stopped, in bits. Writes checkpoints (model.ckpt-<step>), by a thread while the next steps
+/// run, and an event file there; with an empty logdir nothing. Returns the last loss. Throws
+/// std::invalid_argument, checkpoint_error, data::record_error, and as `op` and `batches` do.
 ///
 /// step_fn(op, batch), TF-Slim's train_step_fn, takes each step and returns a step_result.
 template <class Op, class Batches, class StepFn = detail::plain_step>
