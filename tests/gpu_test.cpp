@@ -1,73 +1,18 @@
-// Models on the GPU against the same models on the CPU: outputs, losses, gradients, updates. Needs
-// a GPU; skipped by name where there is none.
+// Networks on the GPU against the same networks on the CPU: outputs, losses, gradients, updates.
+// Needs a GPU, or the emulation of one.
+#include "gpu_test.hpp"
+
 #include <catch2/catch.hpp>
 
-#include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <sstream>
 
-#include <slim/gpu.hpp>
-#include <slim/profile.hpp>
-#include <slim/slim.hpp>
-
 #include "own_functions.hpp"
 
-using namespace slim;
+using namespace gpu_tests;
 
 namespace {
-
-template <class T>
-std::vector<T> random_numbers(std::size_t count, std::uint64_t seed) {
-  random_stream r(seed);
-  std::vector<T> all(count);
-  for (T& x : all) x = static_cast<T>(r.normal());
-  return all;
-}
-std::vector<int> random_labels(int count, int classes) {
-  random_stream r(7);
-  std::vector<int> all(static_cast<std::size_t>(count));
-  for (int& y : all) y = r.below(classes);
-  return all;
-}
-
-/// Distance in the 2-norm, relative.
-template <class A, class B>
-double distance_of(const A& a, const B& b) {
-  double apart = 0, size = 0;
-  auto j = b.begin();
-  for (auto i = a.begin(); i != a.end(); ++i, ++j) {
-    const double d = double(*i) - double(*j);
-    apart += d * d, size += double(*j) * double(*j);
-  }
-  return size == 0 ? std::sqrt(apart) : std::sqrt(apart / size);
-}
-
-struct limits {
-  double forward, gradients;
-};
-constexpr limits float_limits{2e-5, 2e-4}, tf32_limits{5e-3, 1e-1}, bfloat16_limits{5e-2, 3e-1};
-
-template <class Cpu, class Gpu>
-void copy_variables(Cpu& from, Gpu& to) {
-  const Cpu& source = from;
-  for (int v = 0; v < Cpu::variable_count; ++v) {
-    const auto values = source.variable(v);
-    std::copy(values.begin(), values.end(), to.variable(v).begin());
-  }
-}
-
-/// A random number on top of each variable, so that biases and statistics count.
-template <class Model>
-void disturb(Model& m) {
-  for (int v = 0; v < Model::variable_count; ++v) {
-    const bool variance = m.variable_name(v).find("moving_variance") != std::string::npos;
-    random_stream r(static_cast<std::uint64_t>(v) + 100);
-    for (float& x : m.variable(v))
-      x += static_cast<float>(variance ? r.uniform(0, 0.5) : 0.05 * r.normal());
-  }
-}
 
 /// Runs a trainer on both devices and compares all there is.
 template <class Precision, class Net, class... Part>
@@ -299,27 +244,6 @@ TEST_CASE("losses") {
 
 namespace {
 
-/// LeNet with fewer channels: the tests run on an emulation of the GPU, too.
-struct lenet_net : arg_scope<on<ops::conv2d, ops::fully_connected>,
-                             with<weights_regularizer{l2_regularizer{0.001}}>,
-                             net<"LeNet", conv2d<8, kernel_size{5}, scope{"conv1"}>,
-                                 max_pool2d<kernel_size{2}, stride{2}, scope{"pool1"}>,
-                                 conv2d<16, kernel_size{5}, scope{"conv2"}>,
-                                 max_pool2d<kernel_size{2}, stride{2}, scope{"pool2"}>, flatten<>,
-                                 fully_connected<64, scope{"fc3"}>, dropout<keep_prob{0.5}>,
-                                 fully_connected<10, activation_fn{none}, scope{"logits"}>>> {};
-template <class... More>
-using lenet_model =
-    model<lenet_net, input<8, 28, 28, 1>, labels<8>, sparse_softmax_cross_entropy<>, More...>;
-
-/// Small numbers: a few steps must not blow differences up.
-const std::vector<float> lenet_images = [] {
-  auto x = random_numbers<float>(8 * 28 * 28, 4);
-  for (float& v : x) v *= 0.2f;
-  return x;
-}();
-const std::vector<int> lenet_labels = random_labels(8, 10);
-
 template <class Optimizer>
 void compare_updates(const Optimizer& optimizer) {
   lenet_model<> cpu;
@@ -459,56 +383,6 @@ TEST_CASE("bfloat16's losses follow float's") {
   CHECK(apart < 0.02 * size);
 }
 
-TEST_CASE("sessions have streams of their own") {
-  lenet_model<gpu<float>> m;
-  m.initialize(1);
-  session a(m), b(m);
-  const auto wanted = a.forward(lenet_images);  // by kernels that it chooses for all
-  const std::vector<float> first(wanted.begin(), wanted.end());
-  const auto own = m.forward(lenet_images);
-  CHECK(std::equal(own.begin(), own.end(), first.begin()));
-  for (int run = 0; run < 3; ++run) {
-    const auto got = a.forward(lenet_images), also = b.forward(lenet_images);
-    CHECK(std::equal(got.begin(), got.end(), first.begin()));
-    CHECK(std::equal(also.begin(), also.end(), first.begin()));
-  }
-}
-
-TEST_CASE("outputs in the device's memory") {
-  lenet_model<gpu<bfloat16>> m;
-  m.initialize(1);
-  accelerator& on = *m.shared_runner().on();
-  auto* there = reinterpret_cast<float*>(on.allocate(80 * sizeof(float), "an output"));
-  const auto wanted = m.forward(lenet_images);
-  const std::vector<float> expected(wanted.begin(), wanted.end());
-  m.forward_into(device_span<float>{there, shape{8, 10}}, lenet_images);
-  std::vector<float> got(80);
-  on.download(got.data(), reinterpret_cast<std::byte*>(there), 80 * sizeof(float));
-  CHECK(got == expected);
-  CHECK_THROWS_WITH(m.forward_into(device_span<float>{got.data(), shape{8, 10}}, lenet_images),
-                    Catch::Contains("is not in the memory of CUDA device"));
-  on.release(reinterpret_cast<std::byte*>(there));
-}
-
-TEST_CASE("inputs in the device's memory, aligned to their elements alone") {
-  lenet_model<gpu<bfloat16>> m;
-  m.initialize(1);
-  accelerator& on = *m.shared_runner().on();
-  const std::size_t bytes = lenet_images.size() * sizeof(float);
-  std::byte* there = on.allocate(bytes + 64, "inputs");
-  const auto wanted = m.forward(lenet_images);
-  const std::vector<float> expected(wanted.begin(), wanted.end());
-  for (const int apart : {0, 4, 12}) {
-    on.upload(there + apart, lenet_images.data(), bytes);
-    const auto* x = reinterpret_cast<const float*>(there + apart);
-    const auto got = m.forward(device_view<float>{x, shape{8, 28, 28, 1}});
-    CHECK(std::equal(got.begin(), got.end(), expected.begin()));
-  }
-  CHECK_THROWS_WITH(m.forward(device_view<float>{lenet_images.data(), shape{8, 28, 28, 1}}),
-                    Catch::Contains("is not in the memory of CUDA device"));
-  on.release(there);
-}
-
 namespace {
 
 /// Layers read the second input, too, one of them pooling that it is given to first.
@@ -543,84 +417,6 @@ void compare_two(const limits& l) {
 TEST_CASE("a second input is of the precision's type, too") {
   compare_two<float>(float_limits);
   compare_two<bfloat16>(bfloat16_limits);
-}
-
-namespace {
-
-struct placed_net : net<"placed", variable<"table", shape{6, 5}, on_device{"/cpu:0"}>,
-                        variable<"other", shape{3}, initializer{ones{}},
-                                 regularizer{l2_regularizer{0.5}}, on_device{"/cpu:0"}>,
-                        flatten<>, fully_connected<5, activation_fn{slim::tanh}, scope{"fc1"}>,
-                        sum<identity, from<"placed/table">>,
-                        fully_connected<4, activation_fn{none}, scope{"fc2"}>> {};
-template <class... More>
-using placed_model =
-    model<placed_net, input<6, 8, 8, 3>, labels<6>, sparse_softmax_cross_entropy<>, More...>;
-
-}  // namespace
-
-TEST_CASE("variables that were placed on the CPU are brought over when they are read") {
-  placed_model<> cpu;
-  placed_model<gpu<float>> there;
-  cpu.initialize(2), there.initialize(2);
-  const auto x = random_numbers<float>(6 * 8 * 8 * 3, 1);
-  const auto y = random_labels(6, 4);
-  for (int step = 0; step < 4; ++step) {  // as it is, recorded, replayed
-    CHECK(distance_of(there.forward(x), cpu.forward(x)) < float_limits.forward);
-    cpu.launch_step(momentum{0.05, 0.9}, x, y);
-    there.launch_step(momentum{0.05, 0.9}, x, y);
-  }
-  there.wait();
-  for (int v = 0; v < decltype(cpu)::variable_count; ++v) {
-    INFO(cpu.variable_name(v));
-    CHECK(distance_of(std::as_const(there).variable(v), std::as_const(cpu).variable(v)) < 1e-4);
-  }
-}
-
-TEST_CASE("profiles and kept plans") {
-  lenet_model<gpu<bfloat16>> m;
-  m.initialize(1);
-  const profiler p = profile_forward(m, 3, lenet_images);
-  CHECK(p.rows().size() > 3);
-  for (const profile_row& row : p.rows()) CHECK(row.seconds > 0);
-  CHECK(m.plans().find("forward bf16") != std::string::npos);
-}
-
-TEST_CASE("plans are kept in a file, for the device they were made for") {
-  const char* file = "gpu_test_kept.plans";
-  std::ofstream(file) << "# another device\nforward float\tsome way\t1\n";
-  const auto run = [&] {
-    lenet_model<gpu<float>> m;
-    m.keep_plans(file);
-    m.initialize(1);
-    m.forward(lenet_images);
-    return m.plans();
-  };
-  const auto contents = [&] {
-    std::ostringstream text;
-    text << std::ifstream(file).rdbuf();
-    return text.str();
-  };
-  const std::string timed = run();
-  const std::string written = contents();
-  CHECK(written.starts_with("# another device\nforward float\tsome way\t1\n# "));
-  CHECK(std::count(written.begin(), written.end(), '\n') > 3);
-  const std::string taken = run();
-  CHECK(contents() == written);
-  CHECK(std::count(taken.begin(), taken.end(), '\n') ==
-        std::count(timed.begin(), timed.end(), '\n'));
-  std::remove(file);
-
-  lenet_model<gpu<float>> m;
-  CHECK_THROWS_WITH(m.keep_plans("no such folder/plans"), Catch::Contains("cannot be written"));
-}
-
-TEST_CASE("wrong inputs are refused, and nothing is lost") {
-  lenet_model<gpu<float>> m;
-  m.initialize(1);
-  CHECK_THROWS_AS(m.forward(std::vector<float>(5)), input_error);
-  CHECK_THROWS_AS(m.backward(lenet_images, std::vector<int>(8, 11)), input_error);
-  CHECK(std::isfinite(m.backward(lenet_images, lenet_labels)));
 }
 
 namespace {
@@ -701,56 +497,4 @@ TEST_CASE("functions of one's own") {
   CHECK(there.backward(x, y) == Approx(cpu.backward(x, y)).epsilon(1e-5));
   for (int v = 0; v < decltype(cpu)::variable_count; ++v)
     if (cpu.trainable(v)) CHECK(distance_of(there.gradient(v), cpu.gradient(v)) < 1e-4);
-}
-
-namespace {
-
-struct pooled_net : net<"pooled", conv2d<64, kernel_size{3}, scope{"conv1"}>,
-                        max_pool2d<kernel_size{2}, scope{"pool1"}>> {};
-
-}  // namespace
-
-TEST_CASE("a pooled convolution of some images at a time") {
-  model<pooled_net, input<5, 256, 256, 8>> cpu;
-  const char* file = "gpu_test_pieces.plans";
-  cpu.initialize(1);
-  const auto x = random_numbers<float>(5 * 256 * 256 * 8, 1);
-  const auto wanted = cpu.forward(x);
-  std::string choices;
-  for (const char* way : {"", "\tat once\t", "\tby 2 images\t"}) {
-    if (*way != '\0') {  // in place of what was chosen
-      const auto key = choices.find("forward, pooled"), from = choices.find('\t', key);
-      choices.replace(from, choices.find('\t', from + 1) + 1 - from, way);
-      std::ofstream(file) << choices;
-    }
-    model<pooled_net, input<5, 256, 256, 8>, gpu<tf32>> there;
-    there.keep_plans(file);
-    copy_variables(cpu, there);
-    CHECK(distance_of(there.forward(x), wanted) < tf32_limits.forward);
-    if (*way != '\0')
-      CHECK(there.plans().find(std::string(way + 1, std::strlen(way) - 2)) != std::string::npos);
-    std::ostringstream text;
-    text << std::ifstream(file).rdbuf();
-    choices = text.str();
-    REQUIRE(choices.find("forward, pooled") != std::string::npos);
-  }
-  std::remove(file);
-}
-
-namespace {
-
-struct huge_net : net<"huge", conv2d<512, kernel_size{3}, scope{"conv1"}>,
-                      conv2d<512, kernel_size{3}, scope{"conv2"}>> {};
-
-}  // namespace
-
-TEST_CASE("a model that does not fit says so before it runs") {
-  using huge = model<huge_net, input<512, 512, 512, 3>, gpu<float>>;
-  try {
-    huge m;
-    FAIL("it fits");
-  } catch (const error& e) {
-    INFO(e.what());
-    CHECK(std::string(e.what()).find("MiB of device memory") != std::string::npos);
-  }
 }
