@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include <slim/profile.hpp>
@@ -119,14 +120,21 @@ TEST_CASE("plans are kept in a file, for the device they were made for") {
     text << std::ifstream(file).rdbuf();
     return text.str();
   };
-  const std::string timed = run();
+  const auto choices_of = [](const std::string& plans) {
+    std::set<std::string> all;
+    std::istringstream lines(plans);
+    for (std::string line; std::getline(lines, line);) all.insert(line.substr(0, line.rfind(',')));
+    return all;
+  };
+  const auto timed = choices_of(run());
   const std::string written = contents();
   CHECK(written.starts_with("# another device\nforward float\tsome way\t1\n# "));
   CHECK(std::count(written.begin(), written.end(), '\n') > 3);
-  const std::string taken = run();
+  // The first run has also chosen how to do parts of ways that were not taken.
+  const auto taken = choices_of(run());
   CHECK(contents() == written);
-  CHECK(std::count(taken.begin(), taken.end(), '\n') ==
-        std::count(timed.begin(), timed.end(), '\n'));
+  CHECK(taken.size() > 3);
+  CHECK(std::includes(timed.begin(), timed.end(), taken.begin(), taken.end()));
   std::remove(file);
 
   lenet_model<gpu<float>> m;

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include <slim/kernels/cuda/halo_convolution.hpp>
+
 #include "own_functions.hpp"
 
 using namespace gpu_tests;
@@ -471,6 +473,49 @@ TEST_CASE("each way to convolve in float") {
       CHECK((way.empty() || plans.find(": " + way, plans.find(op)) != std::string::npos));
   }
   std::remove(file.c_str());
+}
+
+namespace {
+
+struct few_channels_net
+    : net<"few", conv2d<64, kernel_size{3}, scope{"conv1"}>,
+          conv2d<64, kernel_size{3}, scope{"conv2"}>, max_pool2d<kernel_size{2}, scope{"pool2"}>,
+          conv2d<64, kernel_size{3}, scope{"conv3"}>, conv2d<128, kernel_size{3}, scope{"conv4"}>,
+          conv2d<128, kernel_size{3}, scope{"conv5"}>, max_pool2d<kernel_size{2}, scope{"pool5"}>,
+          flatten<>, fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+
+}  // namespace
+
+// Tiles that hang over the images' edges, and rows that no window covers.
+TEST_CASE("each way to convolve few channels in bfloat16") {
+  using model_t = model<few_channels_net, input<3, 37, 42, 3>, labels<3>,
+                        sparse_softmax_cross_entropy<>, gpu<bfloat16>>;
+  const auto x = random_numbers<float>(3 * 37 * 42 * 3, 1);
+  const auto y = random_labels(3, 10);
+  const std::string file = "gpu_test_few.plans";
+  const auto run = [&](model_t& m) {
+    m.keep_plans(file);
+    m.initialize(1);
+    disturb(m);
+    return m.backward(x, y);
+  };
+  model_t usual, there;
+  const float loss = run(usual);
+  choose_everywhere(file, "halo");
+  CHECK(run(there) == Approx(loss).epsilon(1e-2));
+  for (int v = 0; v < model_t::variable_count; ++v) {
+    INFO(usual.variable_name(v));
+    CHECK(distance_of(there.gradient(v), usual.gradient(v)) < 3e-2);
+  }
+  CHECK(distance_of(there.forward(x), usual.forward(x)) < 1e-2);
+  std::remove(file.c_str());
+  if (!cuda::halo_serves_forward({64, 128})) return;  // the emulation
+  const std::string plans = there.plans();
+  for (const char* op : {"forward bf16", "forward, pooled bf16", "data gradient bf16",
+                         "weight gradient bf16"}) {
+    INFO(op);
+    CHECK(plans.find(": halo", plans.find(op)) != std::string::npos);
+  }
 }
 
 namespace {

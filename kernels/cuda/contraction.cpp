@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "direct.hpp"
+#include "halo_convolution.hpp"
 #include "plans.hpp"
 #include "stem_convolution.hpp"
 
@@ -107,6 +108,34 @@ candidate stem_way(stream& s, const convolution_shape& c) {
           }};
 }
 
+/// 3x3 convolutions of few channels, whose kernels know bfloat16 and ReLU alone.
+bool has_halo(const convolution_shape& c, const operands& o) {
+  return o.x.type == number::bf16 && c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 &&
+         c.stride_w == 1 && c.rate_h == 1 && c.rate_w == 1 && c.pad_top == 1 && c.pad_left == 1 &&
+         c.out_h == c.h && c.out_w == c.w;
+}
+bool has_halo_forward(const convolution_shape& c, const operands& o) {
+  return has_halo(c, o) && halo_serves_forward({c.c, c.k}) && !o.residual &&
+         (!o.bias || o.bias.type == number::bf16) &&
+         (o.f == function::identity || o.f == function::relu);
+}
+candidate halo_way(stream& s, const convolution_shape& c) {
+  return {"halo", 0, [&s, c](const operands& o, void*) {
+            halo_forward(o.x.data, o.w.data, o.bias.data, o.y.data, {c.n, c.h, c.w}, {c.c, c.k},
+                         o.f == function::relu, s.multiprocessors, s.handle);
+            s.check("a convolution of few channels");
+          }};
+}
+/// The pooled output is y, its winners `saved`.
+candidate halo_pooled_way(stream& s, const convolution_shape& c) {
+  return {"halo", 0, [&s, c](const operands& o, void*) {
+            halo_forward_pooled(o.x.data, o.w.data, o.bias.data, o.y.data,
+                                static_cast<unsigned char*>(o.saved.data), {c.n, c.h, c.w},
+                                {c.c, c.k}, o.f == function::relu, s.multiprocessors, s.handle);
+            s.check("a pooled convolution of few channels");
+          }};
+}
+
 std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const operands& o) {
   std::vector<candidate> ways;
   if (o.f == function::identity || o.f == function::relu)
@@ -120,6 +149,7 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
                       }});
   if (is_product(c)) ways.push_back(product_forward(s, c));
   if (is_stem(c, o) && o.bias.type == number::f32) ways.push_back(stem_way(s, c));
+  if (has_halo_forward(c, o)) ways.push_back(halo_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
   if (s.precision == math::exact && !o.residual && direct_serves(c, o))
     ways.push_back({"direct", 0, [&s, c](const operands& a, void*) { direct_forward(s, c, a); }});
@@ -141,6 +171,13 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
     then_mask({"product", 0, [&s, c](const operands& a, void*) {
                  multiply(s, {long{c.n} * c.h * c.w, c.c, c.k}, a.x, a.w, a.y);
                }});
+  if (has_halo(c, o) && halo_serves_backward_data({c.c, c.k}) &&
+      (!o.saved || o.f == function::relu))
+    ways.push_back({"halo", 0, [&s, c](const operands& a, void*) {
+                      halo_backward_data(a.x.data, a.w.data, a.saved.data, a.y.data,
+                                         {c.n, c.h, c.w}, {c.c, c.k}, s.multiprocessors, s.handle);
+                      s.check("the data gradient of a convolution of few channels");
+                    }});
   if (ways.empty() || s.precision == math::exact)
     then_mask({"patches", patches_bytes(c, o.x.type), [&s, c](const operands& a, void* memory) {
                  const long each = long{c.out_h} * c.out_w;
@@ -172,6 +209,14 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
   if (is_product(c))
     ways.push_back({"product", 0, [&s, c](const operands& a, void*) {
                       multiply(s, {c.c, c.k, long{c.n} * c.h * c.w, true, false}, a.x, a.w, a.y);
+                    }});
+  if (has_halo(c, o) && halo_serves_backward_filter({c.c, c.k}))
+    ways.push_back({"halo",
+                    static_cast<std::size_t>(halo_filter_workspace({c.n, c.h, c.w}, {c.c, c.k})),
+                    [&s, c](const operands& a, void* memory) {
+                      halo_backward_filter(a.x.data, a.w.data, static_cast<float*>(a.y.data),
+                                           memory, {c.n, c.h, c.w}, {c.c, c.k}, s.handle);
+                      s.check("the weight gradient of a convolution");
                     }});
   if (ways.empty() || s.precision == math::exact)
     ways.push_back(
@@ -235,7 +280,8 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   operands o;
   o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y;
   const std::vector<int> pieces = pieces_to_try(c, x.type);
-  if (pieces.empty()) return pool_in_pieces(s, c, o, whole, winners, c.n);
+  const bool halo = has_halo_forward(c, o);
+  if (pieces.empty() && !halo) return pool_in_pieces(s, c, o, whole, winners, c.n);
   o.residual = whole, o.saved = winners;  // as operands, for the ways that are kept
   const auto way = [&](const std::string& name, int images) {
     return candidate{name, 0, [&s, c, images](const operands& a, void*) {
@@ -245,6 +291,7 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   s.plans->run(s, key_of("forward, pooled", s, c, o), o, [&] {
     std::vector<candidate> ways{way("at once", c.n)};
     for (const int n : pieces) ways.push_back(way("by " + std::to_string(n) + " images", n));
+    if (halo) ways.push_back(halo_pooled_way(s, c));
     return ways;
   });
 }

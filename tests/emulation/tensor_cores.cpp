@@ -1,0 +1,39 @@
+// The emulation has no tensor cores: convolutions with kernels for those go the way of all others.
+#include <cstdlib>
+
+#include "halo_convolution.hpp"
+#include "stem_convolution.hpp"
+
+namespace slim::cuda {
+
+bool stem_serves(int, int, int, int, int, int, int, int, int, int) { return false; }
+void stem_forward(const void*, const void*, const float*, void*, images, bool, CUstream_st*) {
+  std::abort();
+}
+long stem_filter_workspace(images) { return 0; }
+void stem_backward_filter(const void*, const void*, float*, float*, void*, images, CUstream_st*) {
+  std::abort();
+}
+
+bool halo_serves_forward(halo_channels) { return false; }
+bool halo_serves_backward_data(halo_channels) { return false; }
+bool halo_serves_backward_filter(halo_channels) { return false; }
+void halo_forward(const void*, const void*, const void*, void*, images, halo_channels, bool, int,
+                  CUstream_st*) {
+  std::abort();
+}
+void halo_forward_pooled(const void*, const void*, const void*, void*, unsigned char*, images,
+                         halo_channels, bool, int, CUstream_st*) {
+  std::abort();
+}
+void halo_backward_data(const void*, const void*, const void*, void*, images, halo_channels, int,
+                        CUstream_st*) {
+  std::abort();
+}
+long halo_filter_workspace(images, halo_channels) { return 0; }
+void halo_backward_filter(const void*, const void*, float*, void*, images, halo_channels,
+                          CUstream_st*) {
+  std::abort();
+}
+
+}  // namespace slim::cuda
