@@ -429,27 +429,27 @@ struct ways_net
           conv2d<16, kernel_size{3}, stride{2}, activation_fn{slim::tanh}, scope{"conv2"}>,
           conv2d<24, kernel_size{3}, rate{2}, scope{"conv3"}>,
           conv2d<70, kernel_size{3, 2}, padding::valid, scope{"conv4"}>, flatten<>,
-          fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
+          fully_connected<36, scope{"fc"}>, fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
 template <class... More>
 using ways_model =
     model<ways_net, input<3, 17, 14, 3>, labels<3>, sparse_softmax_cross_entropy<>, More...>;
 
-/// The plans of a file with one way for all convolutions.
+/// The plans of a file with one way for all contractions that have it.
 void choose_everywhere(const std::string& file, const std::string& way) {
   std::ifstream in(file);
   std::ostringstream all;
   for (std::string line; std::getline(in, line);) {
     const auto first = line.find('\t'), second = line.find('\t', first + 1);
-    const bool convolution = line.starts_with("forward") || line.starts_with("data gradient") ||
-                             line.starts_with("weight gradient");
-    all << (convolution ? line.substr(0, first + 1) + way + line.substr(second) : line) << '\n';
+    const bool contraction = line.starts_with("forward") || line.starts_with("data gradient") ||
+                             line.starts_with("weight gradient") || line.starts_with("product");
+    all << (contraction ? line.substr(0, first + 1) + way + line.substr(second) : line) << '\n';
   }
   std::ofstream(file) << all.str();
 }
 
 }  // namespace
 
-TEST_CASE("each way to convolve in float") {
+TEST_CASE("each way to contract in float") {
   ways_model<> cpu;
   cpu.initialize(1);
   disturb(cpu);
@@ -471,6 +471,12 @@ TEST_CASE("each way to convolve in float") {
     const std::string plans = there.plans();
     for (const char* op : {"forward float", "data gradient float", "weight gradient float"})
       CHECK((way.empty() || plans.find(": " + way, plans.find(op)) != std::string::npos));
+    if (way == "direct")
+      for (const char* sizes : {"float 3x2940 36 ", "float 2940x3T 36 ", "float 3x36 2940T "}) {
+        INFO(sizes << " of\n" << plans);
+        const auto at = plans.find(sizes);
+        CHECK(plans.find(": direct", at) < plans.find('\n', at));
+      }
   }
   std::remove(file.c_str());
 }
@@ -505,9 +511,9 @@ TEST_CASE("each way to convolve few channels in bfloat16") {
   CHECK(run(there) == Approx(loss).epsilon(1e-2));
   for (int v = 0; v < model_t::variable_count; ++v) {
     INFO(usual.variable_name(v));
-    CHECK(distance_of(there.gradient(v), usual.gradient(v)) < 3e-2);
+    CHECK(distance_of(there.gradient(v), usual.gradient(v)) < 8e-2);
   }
-  CHECK(distance_of(there.forward(x), usual.forward(x)) < 1e-2);
+  CHECK(distance_of(there.forward(x), usual.forward(x)) < 2e-2);
   std::remove(file.c_str());
   if (!cuda::halo_serves_forward({64, 128})) return;  // the emulation
   const std::string plans = there.plans();

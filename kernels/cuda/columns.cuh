@@ -117,13 +117,13 @@ inline int blocks_across(const column_grid& g) {
   const int across = block_threads / g.row_lanes;
   return (g.groups + across - 1) / across;
 }
-/// As many chunks as fill the device once, with some rows for each lane.
+/// As many chunks as fill the device once, with a row or more for each lane.
 inline column_grid columns_of(const stream& s, long rows, int c) {
   column_grid g{c, c / column_width(c), 1, 1, rows};
   while (g.row_lanes < block_threads && block_threads / (2 * g.row_lanes) >= g.groups)
     g.row_lanes *= 2;
   const long wanted = long{s.multiprocessors} * 3 / blocks_across(g) + 1;
-  const long most = rows / (4L * rows_under_way * g.row_lanes) + 1;
+  const long most = rows / g.row_lanes + 1;
   g.chunks = static_cast<int>(wanted < most ? wanted : most);
   return g;
 }

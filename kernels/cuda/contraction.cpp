@@ -151,7 +151,7 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
   if (is_stem(c, o) && o.bias.type == number::f32) ways.push_back(stem_way(s, c));
   if (has_halo_forward(c, o)) ways.push_back(halo_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
-  if (s.precision == math::exact && !o.residual && direct_serves(c, o))
+  if (s.precision != math::bf16 && !o.residual && direct_serves(c, o))
     ways.push_back({"direct", 0, [&s, c](const operands& a, void*) { direct_forward(s, c, a); }});
   return ways;
 }
@@ -187,7 +187,7 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
                    gather_gradients(s, c, patches, first, count, a.y);
                  });
                }});
-  if (s.precision == math::exact && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o))
+  if (s.precision != math::bf16 && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o))
     ways.push_back(
         {"direct", 0, [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }});
   return ways;
@@ -228,7 +228,7 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
                       part_of(a.w, first * each * c.k, count * each * c.k), a.y);
            });
          }});
-  if (s.precision == math::exact && direct_serves(c, o))
+  if (s.precision != math::bf16 && direct_serves(c, o))
     ways.push_back({"direct", direct_filter_workspace(s, c),
                     [&s, c](const operands& a, void* m) { direct_backward_filter(s, c, a, m); }});
   return ways;

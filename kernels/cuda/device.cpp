@@ -66,9 +66,6 @@ struct parameters {
 using work_key = std::tuple<const void*, int, int, int, std::array<const void*, 6>, int,
                             std::vector<std::pair<long, long>>>;
 
-using owned_graph = std::unique_ptr<CUgraph_st, destroyer<cudaGraphDestroy>>;
-using owned_recording = std::unique_ptr<CUgraphExec_st, destroyer<cudaGraphExecDestroy>>;
-
 struct recording {
   bool ran = false;  // before it was recorded
   owned_recording graph;
@@ -171,7 +168,7 @@ class cuda_accelerator : public accelerator {
       r.ran = true;
       return;
     }
-    if (r.graph == nullptr) r.graph = record(p, e, first, last, then);
+    if (r.graph == nullptr) r.graph = record(stream_, [&] { start(p, e, first, last, then); });
     check(cudaGraphLaunch(r.graph.get(), stream_.handle), "cudaGraphLaunch");
   }
   void run_step(const program& p, const execution& e, int step) override {
@@ -263,27 +260,6 @@ class cuda_accelerator : public accelerator {
     stream_.prepare_all();
     run_steps(p, e, i, last);
     if (then != nullptr) update(stream_, then->step.kind, now()->numbers, then->memory);
-  }
-
-  owned_recording record(const program& p, const execution& e, int first, int last,
-                         const update_call* then) {
-    check(cudaStreamBeginCapture(stream_.handle, cudaStreamCaptureModeThreadLocal), "recording");
-    stream_.set_recording(true);
-    cudaGraph_t graph = nullptr;
-    try {
-      start(p, e, first, last, then);
-    } catch (...) {
-      stream_.set_recording(false);
-      cudaStreamEndCapture(stream_.handle, &graph);
-      owned_graph(graph).reset();
-      throw;
-    }
-    stream_.set_recording(false);
-    check(cudaStreamEndCapture(stream_.handle, &graph), "recording");
-    const owned_graph recorded(graph);
-    cudaGraphExec_t made = nullptr;
-    check(cudaGraphInstantiate(&made, graph, 0), "cudaGraphInstantiate");
-    return owned_recording(made);
   }
 
   stream stream_;

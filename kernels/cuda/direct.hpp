@@ -1,5 +1,6 @@
-// Convolutions in float without tensor cores, as products of patches that are never written
-// (implicit GEMM: Chetlur et al., cuDNN, arXiv 2014).
+// Convolutions and products in float, TF32 off, on tensor cores: each float as a sum of two TF32
+// numbers (Ootomo and Yokota, arXiv 2203.03341), patches never written (implicit GEMM: Chetlur et
+// al., arXiv 1410.0759).
 #pragma once
 
 #include "plans.hpp"
@@ -17,5 +18,11 @@ void direct_backward_data(stream& s, const convolution_shape& c, const operands&
 void direct_backward_filter(stream& s, const convolution_shape& c, const operands& o,
                             void* workspace);
 std::size_t direct_filter_workspace(const stream& s, const convolution_shape& c);
+
+/// Whether direct_product serves: floats in quads, and more than a few columns.
+bool direct_serves(const stream& s, const product& p, const operands& o);
+/// o.y = f(o.x o.w + o.bias).
+void direct_product(stream& s, const product& p, const operands& o, void* workspace);
+std::size_t direct_workspace(const stream& s, const product& p);
 
 }  // namespace slim::cuda

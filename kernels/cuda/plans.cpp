@@ -10,15 +10,16 @@ namespace {
 /// Two events around work.
 class stopwatch {
  public:
-  /// Milliseconds of a run, of so many in a row.
-  double time(stream& s, const candidate& way, const operands& o, void* workspace, int runs) {
+  /// Milliseconds of what a function starts on the stream.
+  template <class Work>
+  double time(stream& s, const std::string& name, Work work) {
     check(cudaEventRecord(begin_.get(), s.handle), "cudaEventRecord");
-    for (int i = 0; i < runs; ++i) way.run(o, workspace);
+    work();
     check(cudaEventRecord(end_.get(), s.handle), "cudaEventRecord");
-    check(cudaEventSynchronize(end_.get()), way.name.c_str());
+    check(cudaEventSynchronize(end_.get()), name.c_str());
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()), "cudaEventElapsedTime");
-    return double(milliseconds) / runs;
+    return double(milliseconds);
   }
 
  private:
@@ -26,18 +27,29 @@ class stopwatch {
 };
 
 /// Milliseconds of one run: the least of some, for others only add to it. What is much slower than
-/// the best so far is given up early; what is short runs often, so that its launch does not count.
+/// the best so far is given up early. What is short is recorded some times over and replayed, as it
+/// will run: started one by one, it would only show how fast this thread starts it.
 double time_of(stream& s, const candidate& way, const operands& o, double best) {
   // Memory of its own: what many are tried with is not held for the one that is chosen.
   const owned_memory workspace =
       way.workspace == 0 ? nullptr : make_memory(way.workspace, "scratch memory");
+  const auto run = [&] { way.run(o, workspace.get()); };
   stopwatch watch;
-  watch.time(s, way, o, workspace.get(), 1);  // loads its code
-  const double once = watch.time(s, way, o, workspace.get(), 1);
-  if (once > 2 * best + 0.1) return once;
-  const int runs = std::clamp(static_cast<int>(0.2 / std::max(once, 0.001)), 1, 20);
+  watch.time(s, way.name, run);  // loads its code
+  const double once = watch.time(s, way.name, run);
+  constexpr double start_takes = 0.1;
+  if (once > 2 * best + start_takes) return once;
+  const int runs = once > 5 * start_takes ? 1 : 10;
+  const owned_recording recorded = record(s, [&] {
+    for (int i = 0; i < runs; ++i) run();
+  });
   double least = once;
-  for (int i = 0; i < 3; ++i) least = std::min(least, watch.time(s, way, o, workspace.get(), runs));
+  for (int i = 0; i < 4; ++i) {
+    const double all = watch.time(s, way.name, [&] {
+      check(cudaGraphLaunch(recorded.get(), s.handle), "cudaGraphLaunch");
+    });
+    least = std::min(least, all / runs);
+  }
   return least;
 }
 

@@ -2,6 +2,7 @@
 // product.
 #include <algorithm>
 
+#include "direct.hpp"
 #include "plans.hpp"
 
 namespace slim::cuda {
@@ -111,6 +112,11 @@ void multiply(stream& s, const product& p, array a, array b, array y, array bias
       // Timing would add to y again and again.
       if (p.accumulate) break;
     }
+    // In the memory of products: other work's ways, of which this is a part, have the rest.
+    if (direct_serves(s, p, o) && direct_workspace(s, p) <= product_workspace)
+      ways.push_back({"direct", 0, [&s, p](const operands& u, void*) {
+                        direct_product(s, p, u, s.product_memory(product_workspace));
+                      }});
     return ways;
   };
   s.plans->run(s, key_of(s, p, o), o, make);

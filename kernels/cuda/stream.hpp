@@ -38,6 +38,8 @@ using owned_stream = std::unique_ptr<CUstream_st, destroyer<cudaStreamDestroy>>;
 using owned_event = std::unique_ptr<CUevent_st, destroyer<cudaEventDestroy>>;
 using owned_blas = std::unique_ptr<cublasLtContext, destroyer<cublasLtDestroy>>;
 using owned_memory = std::unique_ptr<void, destroyer<cudaFree>>;
+using owned_graph = std::unique_ptr<CUgraph_st, destroyer<cudaGraphDestroy>>;
+using owned_recording = std::unique_ptr<CUgraphExec_st, destroyer<cudaGraphExecDestroy>>;
 
 inline owned_stream make_stream() {
   cudaStream_t made = nullptr;
@@ -102,5 +104,28 @@ class stream {
   owned_memory product_memory_;
   bool recording_ = false;
 };
+
+/// Records the work that a function starts on the stream, which must have run before: what it needs
+/// is there.
+template <class Work>
+owned_recording record(stream& s, Work work) {
+  check(cudaStreamBeginCapture(s.handle, cudaStreamCaptureModeThreadLocal), "recording");
+  s.set_recording(true);
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    s.set_recording(false);
+    cudaStreamEndCapture(s.handle, &graph);
+    owned_graph(graph).reset();
+    throw;
+  }
+  s.set_recording(false);
+  check(cudaStreamEndCapture(s.handle, &graph), "recording");
+  const owned_graph recorded(graph);
+  cudaGraphExec_t made = nullptr;
+  check(cudaGraphInstantiate(&made, graph, 0), "cudaGraphInstantiate");
+  return owned_recording(made);
+}
 
 }  // namespace slim::cuda
