@@ -507,20 +507,25 @@ TEST_CASE("each way to convolve few channels in bfloat16") {
   };
   model_t usual, there;
   const float loss = run(usual);
+  const auto logits = usual.forward(x);
   choose_everywhere(file, "halo");
   CHECK(run(there) == Approx(loss).epsilon(1e-2));
   for (int v = 0; v < model_t::variable_count; ++v) {
     INFO(usual.variable_name(v));
     CHECK(distance_of(there.gradient(v), usual.gradient(v)) < 8e-2);
   }
-  CHECK(distance_of(there.forward(x), usual.forward(x)) < 2e-2);
+  CHECK(distance_of(there.forward(x), logits) < 2e-2);
   std::remove(file.c_str());
   if (!cuda::halo_serves_forward({64, 128})) return;  // the emulation
   const std::string plans = there.plans();
   for (const char* op : {"forward bf16", "forward, pooled bf16", "data gradient bf16",
                          "weight gradient bf16"}) {
     INFO(op);
-    CHECK(plans.find(": halo", plans.find(op)) != std::string::npos);
+    int halo = 0;
+    std::istringstream lines(plans);
+    for (std::string line; std::getline(lines, line);)
+      halo += line.starts_with(op) && line.find(": halo") != std::string::npos;
+    CHECK(halo > 0);
   }
 }
 

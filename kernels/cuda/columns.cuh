@@ -123,7 +123,7 @@ inline column_grid columns_of(const stream& s, long rows, int c) {
   while (g.row_lanes < block_threads && block_threads / (2 * g.row_lanes) >= g.groups)
     g.row_lanes *= 2;
   const long wanted = long{s.multiprocessors} * 3 / blocks_across(g) + 1;
-  const long most = rows / g.row_lanes + 1;
+  const long most = rows > g.row_lanes ? rows / g.row_lanes : 1;
   g.chunks = static_cast<int>(wanted < most ? wanted : most);
   return g;
 }

@@ -110,12 +110,13 @@ candidate stem_way(stream& s, const convolution_shape& c) {
 
 /// 3x3 convolutions of few channels, whose kernels know bfloat16 and ReLU alone.
 bool has_halo(const convolution_shape& c, const operands& o) {
-  return o.x.type == number::bf16 && c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 &&
+  return o.x.type == number::bf16 && o.w.type == number::bf16 && c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 &&
          c.stride_w == 1 && c.rate_h == 1 && c.rate_w == 1 && c.pad_top == 1 && c.pad_left == 1 &&
          c.out_h == c.h && c.out_w == c.w;
 }
 bool has_halo_forward(const convolution_shape& c, const operands& o) {
   return has_halo(c, o) && halo_serves_forward({c.c, c.k}) && !o.residual &&
+         o.y.type == number::bf16 &&
          (!o.bias || o.bias.type == number::bf16) &&
          (o.f == function::identity || o.f == function::relu);
 }
@@ -171,8 +172,8 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
     then_mask({"product", 0, [&s, c](const operands& a, void*) {
                  multiply(s, {long{c.n} * c.h * c.w, c.c, c.k}, a.x, a.w, a.y);
                }});
-  if (has_halo(c, o) && halo_serves_backward_data({c.c, c.k}) &&
-      (!o.saved || o.f == function::relu))
+  if (has_halo(c, o) && halo_serves_backward_data({c.c, c.k}) && o.y.type == number::bf16 &&
+      (!o.saved || (o.f == function::relu && o.saved.type == number::bf16)))
     ways.push_back({"halo", 0, [&s, c](const operands& a, void*) {
                       halo_backward_data(a.x.data, a.w.data, a.saved.data, a.y.data,
                                          {c.n, c.h, c.w}, {c.c, c.k}, s.multiprocessors, s.handle);

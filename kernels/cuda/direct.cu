@@ -417,7 +417,7 @@ int in_tiles(long extent, int tile) { return static_cast<int>((extent + tile - 1
 template <class Left, class Right, class Out>
 void start(stream& s, const Left& left, const Right& right, const Out& out, int m, int n, int terms,
            int splits = 1) {
-  launch(s, "a convolution", &implicit_product<Left, Right, Out>,
+  launch(s, "a convolution or product", &implicit_product<Left, Right, Out>,
          dim3(in_tiles(m, tile_m), in_tiles(n, 32 * Right::quads), splits), teams * team_threads, 0,
          left, right, out, m, n, in_tiles(terms, depth));
 }
@@ -462,7 +462,7 @@ const float* floats(const array& a) { return static_cast<const float*>(a.data); 
 }  // namespace
 
 bool direct_serves(const convolution_shape& c, const operands& o) {
-  constexpr double most = 1u << 31;
+  constexpr double most = (1u << 31) - 256;  // fetches go beyond the end
   const bool small = double(c.n) * c.out_h * c.out_w < most && double(c.n) * c.h * c.w < most &&
                      double(c.patch()) * c.k < most;
   return small && o.x.type == number::f32 && o.w.type == number::f32 && o.y.type == number::f32;
@@ -499,7 +499,8 @@ void direct_backward_data(stream& s, const convolution_shape& c, const operands&
 }
 
 std::size_t direct_filter_workspace(const stream& s, const convolution_shape& c) {
-  return sizeof(float) * c.weights() * std::size_t(filter_splits(s, c));
+  const int splits = filter_splits(s, c);
+  return splits == 1 ? 0 : sizeof(float) * c.weights() * std::size_t(splits);
 }
 
 void direct_backward_filter(stream& s, const convolution_shape& c, const operands& o,
@@ -521,7 +522,7 @@ void direct_backward_filter(stream& s, const convolution_shape& c, const operand
 }
 
 bool direct_serves(const stream& s, const product& p, const operands& o) {
-  constexpr long most = 1L << 31;
+  constexpr long most = (1L << 31) - 256;
   const bool all_float = o.x.type == number::f32 && o.w.type == number::f32 &&
                          o.y.type == number::f32;
   return s.precision == math::exact && all_float && !p.accumulate && p.m < most && p.n < most &&

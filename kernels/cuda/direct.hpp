@@ -1,4 +1,4 @@
-// Convolutions and products in float, TF32 off, on tensor cores: each float as a sum of two TF32
+// Convolutions and products of floats, as exact as with TF32 off, on tensor cores: each float as a sum of two TF32
 // numbers (Ootomo and Yokota, arXiv 2203.03341), patches never written (implicit GEMM: Chetlur et
 // al., arXiv 1410.0759).
 #pragma once

@@ -119,8 +119,10 @@ struct bias_and_relu {
     least = a.relu ? 0.0f : -INFINITY;
   }
   __device__ uint32_t operator()(float a, float b) const {
-    return to_bfloat16s(fmaxf(a + low, least), fmaxf(b + high, least));
+    return to_bfloat16s(not_below(a + low), not_below(b + high));
   }
+  /// What is no number stays so.
+  __device__ float not_below(float v) const { return v <= least ? least : v; }
 
   float low, high, least;
 };
@@ -261,8 +263,8 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
     if (leads) wait_stores_read();
     synchronize_group(number);
     form.put_results(d, from + at::saved_at, out);
-    if (Form::saved) arrive(empty + stage);
     publish_to_copies();
+    if (Form::saved) arrive(empty + stage);
     synchronize_group(number);
     if (leads) {
       form.store(a, out, first, place_of(tile, a.size));
@@ -324,6 +326,7 @@ bool halo_serves_backward_data(halo_channels c) {
 
 void halo_forward(const void* x, const void* weights, const void* bias, void* y, images size,
                   halo_channels c, bool relu, int multiprocessors, CUstream_st* stream) {
+  if (tiles_of(size) == 0) return;
   arguments a = arguments_of(x, weights, bias, size, c.out);
   a.y = boxes_of(y, size, c.out, tile_h, tile_w);
   a.relu = relu;
@@ -344,6 +347,7 @@ void halo_forward_pooled(const void* x, const void* weights, const void* bias, v
 
 void halo_backward_data(const void* dy, const void* weights, const void* saved, void* dx,
                         images size, halo_channels c, int multiprocessors, CUstream_st* stream) {
+  if (tiles_of(size) == 0) return;
   arguments a = arguments_of(dy, weights, nullptr, size, c.in);
   a.y = boxes_of(dx, size, c.in, tile_h, tile_w);
   if (saved == nullptr) return start<gradient_form<false>>(a, multiprocessors, stream);

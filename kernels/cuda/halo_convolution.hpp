@@ -1,9 +1,10 @@
 #pragma once
 
-// 3x3 convolutions at stride 1, SAME, over bfloat16 NHWC images on Hopper GPUs, of few channels:
-// VGG's second and third. With so few, general kernels read each pixel nine times; here a tile is
-// read once, with a border, and serves all nine filter taps. Arrays are aligned to 16 bytes. Launch
-// errors are left to cudaGetLastError.
+// 3x3 convolutions at stride 1, SAME, over bfloat16 NHWC images on Hopper GPUs: forward those of few
+// channels, VGG's second and third, weight gradients of more. General kernels read each pixel nine
+// times; here a tile is read once, with a border, and serves all nine filter taps. Arrays are
+// aligned to 16 bytes. Throw slim::error where the driver cannot describe the images; launch errors
+// are left to cudaGetLastError.
 
 struct CUstream_st;
 
@@ -29,7 +30,7 @@ void halo_forward(const void* x, const void* weights, const void* bias, void* y,
                   halo_channels c, bool relu, int multiprocessors, CUstream_st* stream);
 
 /// The same, y [n, h / 2, w / 2, out] being the maxima of 2x2 windows. `winners`, unless null,
-/// number each window's first maximum in row-major order.
+/// number each window's first maximum in row-major order, of sums that are not yet rounded.
 void halo_forward_pooled(const void* x, const void* weights, const void* bias, void* y,
                          unsigned char* winners, images size, halo_channels c, bool relu,
                          int multiprocessors, CUstream_st* stream);

@@ -69,7 +69,7 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
                                uint64_t* empty) {
   constexpr int row_bytes = halo_w * pixel_bytes, dy_row_bytes = tile_w * pixel_bytes;
   const int row = threadIdx.x / group_threads - 1, tiles = tiles_of(a.size);
-  const bool leads = threadIdx.x % group_threads == 0;
+  const bool leads_warp = threadIdx.x % 32 == 0;
   float d[96];
   int turn = 0;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x, ++turn) {
@@ -85,7 +85,7 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
     commit_products();
     // The products before are done: their stage is free.
     wait_products_before();
-    if (leads && turn > 0) arrive(empty + (turn - 1) % stages);
+    if (leads_warp && turn > 0) arrive(empty + (turn - 1) % stages);
   }
   wait_products(d);
   const long block = long{blockIdx.y} * gridDim.x + blockIdx.x;
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(threads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < stages; ++i) {
       make_barrier(full + i, 1);
-      make_barrier(empty + i, groups);
+      make_barrier(empty + i, groups * group_threads / 32);
     }
     publish_barriers();
   }

@@ -27,8 +27,8 @@ class stopwatch {
 };
 
 /// Milliseconds of one run: the least of some, for others only add to it. What is much slower than
-/// the best so far is given up early. What is short is recorded some times over and replayed, as it
-/// will run: started one by one, it would only show how fast this thread starts it.
+/// the best so far is given up early. The rest is recorded and replayed, as it will run, what is short
+/// some times over: started one by one, it would only show how fast this thread starts it.
 double time_of(stream& s, const candidate& way, const operands& o, double best) {
   // Memory of its own: what many are tried with is not held for the one that is chosen.
   const owned_memory workspace =
@@ -37,7 +37,7 @@ double time_of(stream& s, const candidate& way, const operands& o, double best) 
   stopwatch watch;
   watch.time(s, way.name, run);  // loads its code
   const double once = watch.time(s, way.name, run);
-  constexpr double start_takes = 0.1;
+  constexpr double start_takes = 0.1;  // milliseconds
   if (once > 2 * best + start_takes) return once;
   const int runs = once > 5 * start_takes ? 1 : 10;
   const owned_recording recorded = record(s, [&] {
@@ -55,8 +55,12 @@ double time_of(stream& s, const candidate& way, const operands& o, double best) 
 
 }  // namespace
 
+/// To be raised when there are new ways, or ways give other bits: then choices are made again.
+constexpr int kernels_version = 2;
+
 plan_book::plan_book(const std::string& device)
-    : kept_(std::make_shared<kept_choices>(device + ", cuBLASLt " +
+    : kept_(std::make_shared<kept_choices>(device + ", kernels " + std::to_string(kernels_version) +
+                                           ", cuBLASLt " +
                                            std::to_string(cublasLtGetVersion()) + ", cuDNN " +
                                            std::to_string(cudnn_version()))) {}
 plan_book::~plan_book() {

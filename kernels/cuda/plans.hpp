@@ -25,7 +25,8 @@ struct operands {
   function f = function::identity;
 };
 
-/// One way to do it, in `workspace` bytes of scratch memory.
+/// One way to do it, in `workspace` bytes of scratch memory. Once it has run it can be recorded: it
+/// allocates nothing and waits for nothing.
 struct candidate {
   std::string name;
   std::size_t workspace = 0;
