@@ -5,6 +5,7 @@
 #include "halo_convolution.hpp"
 #include "plans.hpp"
 #include "stem_convolution.hpp"
+#include "tf32_filter.hpp"
 
 namespace slim::cuda {
 namespace {
@@ -108,11 +109,15 @@ candidate stem_way(stream& s, const convolution_shape& c) {
           }};
 }
 
-/// 3x3 convolutions of few channels, whose kernels know bfloat16 and ReLU alone.
+/// 3x3 convolutions at stride 1, SAME.
+bool is_3x3(const convolution_shape& c) {
+  return c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 &&
+         c.rate_h == 1 && c.rate_w == 1 && c.pad_top == 1 && c.pad_left == 1 && c.out_h == c.h &&
+         c.out_w == c.w;
+}
+/// Those of few channels, whose kernels know bfloat16 and ReLU alone.
 bool has_halo(const convolution_shape& c, const operands& o) {
-  return o.x.type == number::bf16 && o.w.type == number::bf16 && c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 &&
-         c.stride_w == 1 && c.rate_h == 1 && c.rate_w == 1 && c.pad_top == 1 && c.pad_left == 1 &&
-         c.out_h == c.h && c.out_w == c.w;
+  return o.x.type == number::bf16 && o.w.type == number::bf16 && is_3x3(c);
 }
 bool has_halo_forward(const convolution_shape& c, const operands& o) {
   return has_halo(c, o) && halo_serves_forward({c.c, c.k}) && !o.residual &&
@@ -218,6 +223,17 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
                       halo_backward_filter(a.x.data, a.w.data, static_cast<float*>(a.y.data),
                                            memory, {c.n, c.h, c.w}, {c.c, c.k}, s.handle);
                       s.check("the weight gradient of a convolution");
+                    }});
+  if (s.precision == math::tf32 && o.x.type == number::f32 && o.w.type == number::f32 &&
+      is_3x3(c) && tf32_filter_serves({c.c, c.k}))
+    ways.push_back({"halo",
+                    static_cast<std::size_t>(tf32_filter_workspace({c.n, c.h, c.w}, {c.c, c.k})),
+                    [&s, c](const operands& a, void* memory) {
+                      tf32_backward_filter(static_cast<const float*>(a.x.data),
+                                           static_cast<const float*>(a.w.data),
+                                           static_cast<float*>(a.y.data), memory,
+                                           {c.n, c.h, c.w}, {c.c, c.k}, s.handle);
+                      s.check("the weight gradient of a convolution in TF32");
                     }});
   if (ways.empty() || s.precision == math::exact)
     ways.push_back(

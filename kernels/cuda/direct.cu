@@ -6,21 +6,25 @@
 namespace slim::cuda {
 namespace {
 
-/// A block makes a tile of the product. Two teams of four warps take turns at pieces of `depth` of
-/// the sums' terms, each with its own part of shared memory, so that one computes while the other
-/// waits; a warp has a quarter of the tile. The padding keeps banks distinct for lanes that read
-/// neighbouring terms, `swizzled` for those that write every fourth.
-inline constexpr int tile_m = 64, depth = 16, padding = 8, teams = 2, team_threads = 128;
+/// Division by an int that does not change, of ints from 0 on, as a product and a shift (Granlund and
+/// Montgomery, PLDI 1994).
+class divisor {
+ public:
+  divisor() = default;
+  explicit divisor(int by) {
+    while ((1L << shift_) < by) ++shift_;
+    shift_ += 31;
+    factor_ = static_cast<unsigned>(((1ULL << shift_) + static_cast<unsigned>(by) - 1) /
+                                    static_cast<unsigned>(by));
+  }
+  __device__ int divide(int n) const {
+    return static_cast<int>(static_cast<unsigned long long>(n) * factor_ >> shift_);
+  }
 
-__device__ inline int team() { return threadIdx.x / team_threads; }
-__device__ inline int in_team() { return threadIdx.x % team_threads; }
-
-__device__ inline int swizzled(int term, int at) { return at ^ (term / 4 % 4 * 8); }
-
-using left_tile = float[depth][tile_m + padding];
-/// Of 32 or 64 columns: each thread brings one or two quads.
-template <int Quads>
-using right_tile = float[depth][32 * Quads + padding];
+ private:
+  unsigned factor_ = 0;
+  int shift_ = 0;
+};
 
 /// A window over images as both directions see it: a window's element (a, b) lies at row
 /// out * stride + start + a * step.
@@ -29,6 +33,7 @@ struct geometry {
   int out_h, out_w;
   int kernel_h, kernel_w;
   int stride_h, stride_w, start_h, start_w, step_h, step_w;
+  divisor by_out_h{out_h}, by_out_w{out_w};
 
   static geometry forward(const convolution_shape& s) {
     return {s.h,        s.w,        s.c,        s.out_h,     s.out_w,  s.kernel_h, s.kernel_w,
@@ -43,18 +48,20 @@ struct geometry {
   }
 };
 
-/// Where the window of an output pixel begins; far outside of the images if there is no such pixel.
+constexpr int nowhere = -(1 << 30);  // a row that no image has, whatever is added
+
+/// Where the window of an output pixel begins.
 struct window_at {
   long first = 0;  ///< among the images' elements
-  int row = 0, column = 0;
+  int row = nowhere, column = 0;
 
   window_at() = default;
   __device__ window_at(const geometry& g, int pixel, int pixels) {
-    const int line = pixel / g.out_w, image = line / g.out_h;
+    const int line = g.by_out_w.divide(pixel), image = g.by_out_h.divide(line);
     column = (pixel - line * g.out_w) * g.stride_w + g.start_w;
     row = (line - image * g.out_h) * g.stride_h + g.start_h;
     first = ((long{image} * g.h + row) * g.w + column) * g.c;
-    if (pixel >= pixels) row = -(1 << 30);
+    if (pixel >= pixels) row = nowhere;
   }
 };
 
@@ -75,28 +82,37 @@ struct patch_place {
   }
 };
 
+/// A place relative to where a window begins.
+struct offset_in_window {
+  int down = 0, right = 0, elements = 0;
+
+  offset_in_window() = default;
+  __device__ offset_in_window(const geometry& g, const patch_place& at)
+      : down(at.a < g.kernel_h ? at.a * g.step_h : nowhere), right(at.b * g.step_w),
+        elements((at.a * g.step_h * g.w + right) * g.c + at.c) {}
+  /// Null outside of the image, and behind the patch.
+  __device__ const float* in(const float* x, const geometry& g, const window_at& window) const {
+    const bool inside = static_cast<unsigned>(window.row + down) < static_cast<unsigned>(g.h) &&
+                        static_cast<unsigned>(window.column + right) < static_cast<unsigned>(g.w);
+    return inside ? x + window.first + elements : nullptr;
+  }
+};
+__device__ inline float value_at(const float* from) { return from == nullptr ? 0.0f : *from; }
+
 /// Four neighbouring places of a window's patch; zero outside of the image and behind the patch.
 /// Quad: four channels are of one pixel, for they divide all of them.
 template <bool Quad>
 __device__ inline void read_patch(const float* x, const geometry& g, const window_at& window,
                                   patch_place at, float (&values)[4]) {
-  const auto address = [&]() -> const float* {
-    const int down = at.a * g.step_h, right = at.b * g.step_w;
-    const bool inside = static_cast<unsigned>(window.row + down) < static_cast<unsigned>(g.h) &&
-                        static_cast<unsigned>(window.column + right) < static_cast<unsigned>(g.w);
-    if (!inside || at.a >= g.kernel_h) return nullptr;
-    return x + window.first + ((down * g.w + right) * g.c + at.c);
-  };
   if constexpr (Quad) {
-    const float* const from = address();
+    const float* const from = offset_in_window(g, at).in(x, g, window);
     if (from != nullptr) return load(from, values);
 #pragma unroll
     for (float& each : values) each = 0;
   } else {
 #pragma unroll
     for (float& each : values) {
-      const float* const from = address();
-      each = from == nullptr ? 0.0f : *from;
+      each = value_at(offset_in_window(g, at).in(x, g, window));
       at.advance(g, 1);
     }
   }
@@ -114,8 +130,12 @@ __device__ inline void read_row(const float* row, int at, int count, float (&val
   }
 }
 
-// The factors: each thread has its part of every tile, which it fetches into registers and then
-// puts into shared memory.
+// The factors. A lane fetches its share of the left one, a thread a column's 16 terms of the right
+// one; both step by step.
+
+__device__ inline int warp_row() { return threadIdx.x / 32 * 16; }
+__device__ inline int group() { return threadIdx.x % 32 / 4; }
+__device__ inline int member() { return threadIdx.x % 4; }
 
 /// Patches [pixels, patch].
 template <bool Quad>
@@ -128,134 +148,126 @@ struct patches_left {
     window_at windows[2];
     patch_place at;
   };
+  /// The lane's rows, of the tile's.
+  __device__ static int row(int i) { return warp_row() + group() + 8 * i; }
   __device__ cursor start(int first, int step) const {
-    const int pixel = first + in_team() / 4;
-    return {{window_at(g, pixel, rows), window_at(g, pixel + tile_m / 2, rows)},
-            patch_place(g, step * depth + in_team() % 4 * 4)};
+    return {{window_at(g, first + row(0), rows), window_at(g, first + row(1), rows)},
+            patch_place(g, step * product_depth + 4 * member())};
   }
-  __device__ void fetch(cursor& at, float (&values)[2][4]) const {
+  __device__ void fetch(cursor& at, left_share& values) const {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) read_patch<Quad>(x, g, at.windows[i], at.at, values[i]);
-    at.at.advance(g, teams * depth);
-  }
-  __device__ static void put(const float (&values)[2][4], left_tile& tile) {
+    for (int half = 0; half < 2; ++half) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int term = in_team() % 4 * 4 + j;
-        tile[term][swizzled(term, in_team() / 4 + i * (tile_m / 2))] = values[i][j];
-      }
+      for (int i = 0; i < 2; ++i) read_patch<Quad>(x, g, at.windows[i], at.at, values[i][half]);
+      at.at.advance(g, product_depth / 2);
+    }
   }
 };
-/// The same turned: [patch, pixels].
-template <bool Quad>
+/// The same turned: [patch, pixels]. Pair: two channels are of one pixel, for they divide all.
+template <bool Pair>
 struct turned_patches_left {
-  static constexpr int threads_a_pixel = tile_m / 4, pixels_apart = team_threads / threads_a_pixel;
   const float* x;
   geometry g;
   int pixels;
 
   struct cursor {
-    patch_place at;
+    offset_in_window rows[2];
     int pixel;
   };
+  /// Neighbours, which lie next to one another.
+  __device__ static int row(int i) { return warp_row() + 2 * group() + i; }
   __device__ cursor start(int first, int step) const {
-    return {patch_place(g, first + in_team() % threads_a_pixel * 4),
-            step * depth + in_team() / threads_a_pixel};
+    return {{offset_in_window(g, patch_place(g, first + row(0))),
+             offset_in_window(g, patch_place(g, first + row(1)))},
+            step * product_depth + 4 * member()};
   }
-  __device__ void fetch(cursor& at, float (&values)[2][4]) const {
+  __device__ void fetch(cursor& at, left_share& values) const {
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
-      read_patch<Quad>(x, g, window_at(g, at.pixel + i * pixels_apart, pixels), at.at, values[i]);
-    at.pixel += teams * depth;
-  }
-  __device__ static void put(const float (&values)[2][4], left_tile& tile) {
+    for (int half = 0; half < 2; ++half)
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int term = in_team() / threads_a_pixel + i * pixels_apart;
-      store(values[i], &tile[term][swizzled(term, in_team() % threads_a_pixel * 4)]);
-    }
+      for (int term = 0; term < 4; ++term) {
+        const window_at window(g, at.pixel + half * product_depth / 2 + term, pixels);
+        const float* const from = at.rows[0].in(x, g, window);
+        if constexpr (Pair) {
+          const float2 both =
+              from == nullptr ? float2{} : *reinterpret_cast<const float2*>(from);
+          values[0][half][term] = both.x, values[1][half][term] = both.y;
+        } else {
+          values[0][half][term] = value_at(from);
+          values[1][half][term] = value_at(at.rows[1].in(x, g, window));
+        }
+      }
+    at.pixel += product_depth;
   }
 };
 
+/// The column, of a tile of so many, and the half of the terms that a thread fetches.
+template <int Columns>
+struct fetched_column {
+  __device__ static int column() { return threadIdx.x % Columns; }
+  __device__ static int half() { return threadIdx.x / Columns; }
+  __device__ static int first_term(int step) { return step * product_depth + half() * 16; }
+  __device__ static bool fetches() { return half() < 2; }
+};
+
 /// Weights [k, patch], as [patch, k].
-template <bool Quad, int Quads>
+template <bool Quad, int Columns>
 struct weights_right {
-  static constexpr int quads = Quads;
+  static constexpr int columns = Columns;
+  using mine = fetched_column<Columns>;
   const float* w;
   int patch, k;
 
   struct cursor {
-    const float* rows[Quads];
+    const float* row;
     int at;
   };
-  __device__ static int column(int i) { return in_team() / 4 + i * 32; }
-  __device__ static int place() { return in_team() % 4 * 4; }
   __device__ cursor start(int first, int step) const {
-    cursor at{{}, step * depth + place()};
-#pragma unroll
-    for (int i = 0; i < Quads; ++i) {
-      const int filter = first + column(i);
-      at.rows[i] = filter < k ? w + long{filter} * patch : nullptr;
-    }
-    return at;
+    const int filter = first + mine::column();
+    return {mine::fetches() && filter < k ? w + long{filter} * patch : nullptr,
+            mine::first_term(step)};
   }
-  __device__ void fetch(cursor& at, float (&values)[Quads][4]) const {
+  __device__ void fetch(cursor& at, right_share& values) const {
 #pragma unroll
-    for (int i = 0; i < Quads; ++i)
-      read_row<Quad>(at.rows[i], at.at, at.rows[i] == nullptr ? 0 : patch, values[i]);
-    at.at += teams * depth;
-  }
-  __device__ static void put(const float (&values)[Quads][4], right_tile<Quads>& tile) {
-#pragma unroll
-    for (int i = 0; i < Quads; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        tile[place() + j][swizzled(place() + j, column(i))] = values[i][j];
+    for (int i = 0; i < 4; ++i)
+      read_row<Quad>(at.row, at.at + 4 * i, at.row == nullptr ? 0 : patch, values[i]);
+    at.at += product_depth;
   }
 };
 
 /// Rows of columns that lie next to one another: row(i) tells where row i begins, null where there
 /// is none.
-template <bool Quad, int Quads, class Row>
+template <int Columns, class Row>
 struct rows_right {
-  static constexpr int quads = Quads;
-  static constexpr int threads_a_row = 8 * Quads, rows_apart = team_threads / threads_a_row;
+  static constexpr int columns = Columns;
+  using mine = fetched_column<Columns>;
   Row row;
-  int columns;
+  int row_length;
 
   struct cursor {
     int row, column;
   };
-  __device__ static int line() { return in_team() / threads_a_row; }
-  __device__ static int place() { return in_team() % threads_a_row * 4; }
   __device__ cursor start(int first, int step) const {
-    return {step * depth + line(), first + place()};
+    return {mine::first_term(step), first + mine::column()};
   }
-  __device__ void fetch(cursor& at, float (&values)[Quads][4]) const {
+  __device__ void fetch(cursor& at, right_share& values) const {
+    const bool there = mine::fetches() && at.column < row_length;
 #pragma unroll
-    for (int i = 0; i < Quads; ++i) {
-      const float* const from = row(at.row + i * rows_apart);
-      read_row<Quad>(from, at.column, from == nullptr ? 0 : columns, values[i]);
+    for (int i = 0; i < 16; ++i) {
+      const float* const from = row(at.row + i);
+      values[i / 4][i % 4] = there && from != nullptr ? from[at.column] : 0.0f;
     }
-    at.row += teams * depth;
-  }
-  __device__ static void put(const float (&values)[Quads][4], right_tile<Quads>& tile) {
-#pragma unroll
-    for (int i = 0; i < Quads; ++i) {
-      const int term = line() + i * rows_apart;
-      store(values[i], &tile[term][swizzled(term, place())]);
-    }
+    at.row += product_depth;
   }
 };
 /// Weights [k, taps, c] as [taps k, c].
 struct weight_rows {
   const float* w;
   int taps, k, c;
+  divisor by_k{k};
 
   __device__ const float* operator()(int i) const {
-    const int tap = i / k;
+    const int tap = by_k.divide(i);
     return tap < taps ? w + (long{i - tap * k} * taps + tap) * c : nullptr;
   }
 };
@@ -268,7 +280,7 @@ struct matrix_rows {
   }
 };
 
-// What becomes of the product: element (m, n), of a split of the sums.
+// What becomes of the product: where an element (m, n), of a split of the sums, goes, and as what.
 
 struct activated {
   elements bias;
@@ -276,8 +288,9 @@ struct activated {
   float* y;
   int columns;
 
-  __device__ void operator()(int m, int n, int, float sum) const {
-    y[long{m} * columns + n] = apply(f, bias.there() ? sum + bias[n] : sum);
+  __device__ float* place(int m, int n, int) const { return y + long{m} * columns + n; }
+  __device__ float value(int, int n, float sum) const {
+    return apply(f, bias.there() ? sum + bias[n] : sum);
   }
 };
 struct masked {
@@ -286,9 +299,9 @@ struct masked {
   float* dx;
   int columns;
 
-  __device__ void operator()(int m, int n, int, float sum) const {
-    const long at = long{m} * columns + n;
-    dx[at] = saved == nullptr ? sum : sum * slope(f, saved[at]);
+  __device__ float* place(int m, int n, int) const { return dx + long{m} * columns + n; }
+  __device__ float value(int m, int n, float sum) const {
+    return saved == nullptr ? sum : sum * slope(f, saved[long{m} * columns + n]);
   }
 };
 /// Sums of a split, or what is made of the only one.
@@ -299,97 +312,65 @@ struct sums_or_activated {
   elements bias;
   function f;
 
-  __device__ void operator()(int m, int n, int split, float sum) const {
-    if (whole) sum = apply(f, bias.there() ? sum + bias[n] : sum);
-    y[(long{split} * rows + m) * columns + n] = sum;
+  __device__ float* place(int m, int n, int split) const {
+    return y + (long{split} * rows + m) * columns + n;
+  }
+  __device__ float value(int, int n, float sum) const {
+    return whole ? apply(f, bias.there() ? sum + bias[n] : sum) : sum;
   }
 };
 
-/// out = left right, [m, n], sums of terms in `steps` times `depth`; gridDim.z splits share those.
+/// Two neighbours of a row; together, where the second is there and rows begin at even places.
+template <class Out>
+__device__ inline void put_pair(const Out& out, int m, int n, int split, float first,
+                                float second) {
+  float* const to = out.place(m, n, split);
+  if (out.columns % 2 == 0) {
+    *reinterpret_cast<float2*>(to) = {out.value(m, n, first), out.value(m, n + 1, second)};
+  } else {
+    to[0] = out.value(m, n, first);
+    if (n + 1 < out.columns) to[1] = out.value(m, n + 1, second);
+  }
+}
+
+/// out = left right, [m, out.columns], sums of terms in `steps` times the products' depth; gridDim.z
+/// splits share those. A block makes a tile; several at a time hide each other's waiting.
 template <class Left, class Right, class Out>
-__global__ void __launch_bounds__(teams* team_threads, 2)
-    implicit_product(Left left, Right right, Out out, int m, int n, int steps) {
-  constexpr int quads = Right::quads, tile_n = 32 * quads, parts = 2 * quads, halves = 2;
-  alignas(16) __shared__ left_tile a[teams][2];
-  alignas(16) __shared__ right_tile<quads> b[teams][2];
-  const int first_m = blockIdx.x * tile_m, first_n = blockIdx.y * tile_n;
+__global__ void __launch_bounds__(product_threads, 3)
+    implicit_product(Left left, Right right, Out out, int m, int steps) {
+  constexpr int columns = Right::columns, count = columns / 2;
+  __shared__ right_factor<columns> factors[2];
+  const int first_m = blockIdx.x * product_rows, first_n = blockIdx.y * columns;
   const int first = static_cast<int>(long{steps} * blockIdx.z / gridDim.z);
   const int last = static_cast<int>(long{steps} * (blockIdx.z + 1) / gridDim.z);
-  const int warp = in_team() / 32, group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
-  const int row = warp / 2 * (tile_m / 2) + group, column = warp % 2 * (tile_n / 2);
-
-  auto at_left = left.start(first_m, first + team());
-  auto at_right = right.start(first_n, first + team());
-  float next_a[2][4], next_b[quads][4];
-  float sums[halves][parts][4] = {};  // of twice 16 rows, parts times 8 columns
-  const auto fetch_next = [&](bool there) {
-    left.fetch(at_left, next_a);
-    right.fetch(at_right, next_b);
-    // The other team may have a step more, which belongs to the next block.
-    if (!there)
-#pragma unroll
-      for (auto& quad : next_a)
-#pragma unroll
-        for (float& each : quad) each = 0;
-  };
-  const auto put_next = [&](int buffer) {
-    Left::put(next_a, a[team()][buffer]);
-    Right::put(next_b, b[team()][buffer]);
-  };
-  fetch_next(first + team() < last);
-  put_next(0);
-  __syncthreads();
-  for (int step = first, now = 0; step < last; step += teams, now ^= 1) {
-    const bool more = step + teams < last;
-    if (more) fetch_next(step + teams + team() < last);
-    // Tensor cores cut off what does not fit a sum: few terms are summed there, all of them here.
-    float part[halves][parts][4] = {};
-#pragma unroll
-    for (int k = 0; k < depth; k += 8) {
-      const float* const upper = a[team()][now][k + member];
-      const float* const lower = a[team()][now][k + member + 4];
-      float from_a[halves][4];
-#pragma unroll
-      for (int i = 0; i < halves; ++i) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const int at_m = row + 16 * i + 8 * j;
-          from_a[i][j] = upper[swizzled(k, at_m)], from_a[i][j + 2] = lower[swizzled(k + 4, at_m)];
-        }
-      }
-      float from_b[parts][2];
-#pragma unroll
-      for (int i = 0; i < parts; ++i)
-#pragma unroll
-        for (int j = 0; j < 2; ++j)
-          from_b[i][j] =
-              b[team()][now][k + member + 4 * j][swizzled(k + 4 * j, column + 8 * i + group)];
-      multiply_add(part, from_a, from_b);
+  // Tensor cores cut off what does not fit a sum: few terms are summed there, all of them here.
+  float sums[count] = {}, part[count];
+  auto at_left = left.start(first_m, first);
+  auto at_right = right.start(first_n, first);
+  left_share of_left;
+  right_share of_right;
+  left.fetch(at_left, of_left);
+  right.fetch(at_right, of_right);
+  for (int step = first; step < last; ++step) {
+    right_factor<columns>& factor = factors[(step - first) % 2];
+    using mine = fetched_column<columns>;
+    if (mine::fetches()) factor.put(mine::half(), mine::column(), of_right);
+    // Behind this all warps are done with the other factor.
+    show_factor();
+    start_product(part, of_left, factor);
+    if (step + 1 < last) {
+      left.fetch(at_left, of_left);
+      right.fetch(at_right, of_right);
     }
+    wait_products(part);
 #pragma unroll
-    for (int h = 0; h < halves; ++h)
-#pragma unroll
-      for (int i = 0; i < parts; ++i)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) sums[h][i][j] += part[h][i][j];
-    if (more) put_next(1 - now);
-    __syncthreads();
+    for (int i = 0; i < count; ++i) sums[i] += part[i];
   }
-  float* const of_others = &b[0][0][0][0];
-  constexpr int each = halves * parts * 4;
-  static_assert(sizeof b >= sizeof sums * team_threads && teams == 2);
-  const auto sum_of = [&](int i) -> float& { return sums[i / (4 * parts)][i / 4 % parts][i % 4]; };
-  if (team() == 1)
 #pragma unroll
-    for (int i = 0; i < each; ++i) of_others[i * team_threads + in_team()] = sum_of(i);
-  __syncthreads();
-  if (team() == 1) return;
-#pragma unroll
-  for (int i = 0; i < each; ++i) {
-    const int at_m = first_m + row + i / (4 * parts) * 16 + i % 4 / 2 * 8;
-    const int at_n = first_n + column + 8 * (i / 4 % parts) + 2 * member + i % 2;
-    const float sum = sum_of(i) + of_others[i * team_threads + in_team()];
-    if (at_m < m && at_n < n) out(at_m, at_n, blockIdx.z, sum);
+  for (int i = 0; i < count; i += 2) {
+    const int at_m = first_m + Left::row(i / 2 % 2), at_n = first_n + i / 4 * 8 + 2 * member();
+    if (at_m < m && at_n < out.columns)
+      put_pair(out, at_m, at_n, blockIdx.z, sums[i], sums[i + 1]);
   }
 }
 
@@ -415,28 +396,28 @@ __global__ void add_splits(const float* sums, int splits, long count, int column
 int in_tiles(long extent, int tile) { return static_cast<int>((extent + tile - 1) / tile); }
 
 template <class Left, class Right, class Out>
-void start(stream& s, const Left& left, const Right& right, const Out& out, int m, int n, int terms,
+void start(stream& s, const Left& left, const Right& right, const Out& out, int m, int terms,
            int splits = 1) {
   launch(s, "a convolution or product", &implicit_product<Left, Right, Out>,
-         dim3(in_tiles(m, tile_m), in_tiles(n, 32 * Right::quads), splits), teams * team_threads, 0,
-         left, right, out, m, n, in_tiles(terms, depth));
+         dim3(in_tiles(m, product_rows), in_tiles(out.columns, Right::columns), splits),
+         product_threads, 0, left, right, out, m, in_tiles(terms, product_depth));
 }
 
 /// Calls f(true_type or false_type).
-template <class F>
-void with_quads(int extent, F f) {
-  extent % 4 == 0 ? f(std::true_type()) : f(std::false_type());
+template <int By, class F>
+void with_divisible(int extent, F f) {
+  extent % By == 0 ? f(std::true_type()) : f(std::false_type());
 }
-/// Calls f(quads a thread brings of the right factor, of so many columns).
+/// Calls f(columns of a tile).
 template <class F>
 void with_width(int columns, F f) {
-  columns <= 32 ? f(std::integral_constant<int, 1>()) : f(std::integral_constant<int, 2>());
+  columns <= 32 ? f(std::integral_constant<int, 32>()) : f(std::integral_constant<int, 64>());
 }
 
 /// In how many splits sums of so many terms fill the device.
 int splits_of(const stream& s, long m, long n, long terms) {
-  const long tiles = long{in_tiles(m, tile_m)} * in_tiles(n, n <= 32 ? 32 : 64);
-  const long most = in_tiles(terms, teams * depth * 2), wanted = s.multiprocessors * 2 / tiles;
+  const long tiles = long{in_tiles(m, product_rows)} * in_tiles(n, n <= 32 ? 32 : 64);
+  const long most = in_tiles(terms, product_depth * 2), wanted = s.multiprocessors * 3 / tiles;
   return static_cast<int>(wanted < 1 ? 1 : wanted < most ? wanted : most);
 }
 int filter_splits(const stream& s, const convolution_shape& c) {
@@ -449,8 +430,7 @@ void start_splits(stream& s, const Left& left, const Right& right, int m, int n,
                   int splits, void* workspace, array bias, function f, float* y) {
   const bool whole = splits == 1;
   float* const sums = whole ? y : static_cast<float*>(workspace);
-  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), f}, m, n, terms,
-        splits);
+  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), f}, m, terms, splits);
   if (!whole)
     launch(s, "a product's sums", &add_splits, in_tiles(long{m} * n, split_columns),
            dim3(split_columns, split_lanes), 0, static_cast<const float*>(sums), splits,
@@ -471,13 +451,13 @@ bool direct_serves(const convolution_shape& c, const operands& o) {
 void direct_forward(stream& s, const convolution_shape& c, const operands& o) {
   const activated out{elements(o.bias), o.f, static_cast<float*>(o.y.data), c.k};
   const int pixels = c.output_pixels(), patch = c.patch();
-  with_quads(c.c, [&](auto quads) {
+  with_divisible<4>(c.c, [&](auto quads) {
     constexpr bool quad = decltype(quads)::value;
     const patches_left<quad> left{floats(o.x), geometry::forward(c), pixels};
     with_width(c.k, [&](auto width) {
       // A patch of quads is one of quads.
       const weights_right<quad, decltype(width)::value> right{floats(o.w), patch, c.k};
-      start(s, left, right, out, pixels, c.k, patch);
+      start(s, left, right, out, pixels, patch);
     });
   });
 }
@@ -485,15 +465,12 @@ void direct_forward(stream& s, const convolution_shape& c, const operands& o) {
 void direct_backward_data(stream& s, const convolution_shape& c, const operands& o) {
   const masked out{floats(o.saved), o.f, static_cast<float*>(o.y.data), c.c};
   const int pixels = c.input_pixels(), taps = c.kernel_h * c.kernel_w;
-  const weight_rows rows{floats(o.w), taps, c.k, c.c};
-  with_quads(c.k, [&](auto quads) {
+  with_divisible<4>(c.k, [&](auto quads) {
     const patches_left<decltype(quads)::value> left{floats(o.x), geometry::backward(c), pixels};
-    with_quads(c.c, [&](auto column_quads) {
-      with_width(c.c, [&](auto width) {
-        const rows_right<decltype(column_quads)::value, decltype(width)::value, weight_rows> right{
-            rows, c.c};
-        start(s, left, right, out, pixels, c.c, taps * c.k);
-      });
+    with_width(c.c, [&](auto width) {
+      const rows_right<decltype(width)::value, weight_rows> right{
+          {floats(o.w), taps, c.k, c.c}, c.c};
+      start(s, left, right, out, pixels, taps * c.k);
     });
   });
 }
@@ -506,17 +483,13 @@ std::size_t direct_filter_workspace(const stream& s, const convolution_shape& c)
 void direct_backward_filter(stream& s, const convolution_shape& c, const operands& o,
                             void* workspace) {
   const int splits = filter_splits(s, c), pixels = c.output_pixels(), patch = c.patch();
-  const matrix_rows rows{floats(o.w), pixels, c.k};
-  with_quads(c.c, [&](auto quads) {
-    const turned_patches_left<decltype(quads)::value> left{floats(o.x), geometry::forward(c),
+  with_divisible<2>(c.c, [&](auto pairs) {
+    const turned_patches_left<decltype(pairs)::value> left{floats(o.x), geometry::forward(c),
                                                            pixels};
-    with_quads(c.k, [&](auto column_quads) {
-      with_width(c.k, [&](auto width) {
-        const rows_right<decltype(column_quads)::value, decltype(width)::value, matrix_rows> right{
-            rows, c.k};
-        start_splits(s, left, right, patch, c.k, pixels, splits, workspace, {}, function::identity,
-                     static_cast<float*>(o.y.data));
-      });
+    with_width(c.k, [&](auto width) {
+      const rows_right<decltype(width)::value, matrix_rows> right{{floats(o.w), pixels, c.k}, c.k};
+      start_splits(s, left, right, patch, c.k, pixels, splits, workspace, {}, function::identity,
+                   static_cast<float*>(o.y.data));
     });
   });
 }
@@ -541,10 +514,10 @@ void direct_product(stream& s, const product& p, const operands& o, void* worksp
                  static_cast<float*>(o.y.data));
   };
   // A row is a patch of one pixel.
-  const rows_right<true, 2, matrix_rows> plain{{floats(o.w), k, n}, n};
+  const rows_right<64, matrix_rows> plain{{floats(o.w), k, n}, n};
   if (p.a_turned) return with(turned_patches_left<true>{floats(o.x), geometry::row(m), k}, plain);
   const patches_left<true> left{floats(o.x), geometry::row(k), m};
-  if (p.b_turned) return with(left, weights_right<true, 2>{floats(o.w), k, n});
+  if (p.b_turned) return with(left, weights_right<true, 64>{floats(o.w), k, n});
   with(left, plain);
 }
 

@@ -1,58 +1,98 @@
-// Products of floats on tensor cores, as exact as a float's own: each factor is a sum of two TF32
-// numbers, high and low, and three of the four products are added (the fourth is below what a float
-// holds). Factors that are not finite make a sum that is no number.
+// Products of floats on Hopper's tensor cores, as exact as a float's own: each factor is a sum of two
+// TF32 numbers, high and low, and three of the four products are added (the fourth is below what a
+// float holds). Factors that are not finite make a sum that is no number.
+//
+// Four warps multiply [64, 32] by [32, columns]. A lane is (group, member) = (lane / 4, lane % 4). Of
+// the left side it has two rows, 16 warp + group and eight further, and of each of their two halves of
+// 16 terms four neighbours, from 4 member on; the right side is in shared memory. In which order terms
+// are added is free, so both sides may be read by neighbours.
 #pragma once
 
 #include "launch.cuh"
 
-#ifndef SLIM_EMULATED_CUDA
-
 namespace slim::cuda {
 
-/// high + low = value but for 2^-22 of it: high is rounded, and of low, whose sign is any, the
-/// hardware takes the upper 19 bits.
-struct tf32_pair {
-  unsigned high, low;
+inline constexpr int product_rows = 64, product_depth = 32, product_threads = 128;
 
-  tf32_pair() = default;
-  __device__ explicit tf32_pair(float value) {
+/// A lane's of the left side: [row][half][term].
+using left_share = float[2][2][4];
+/// 16 terms of a column of the right side: [term / 4][term % 4].
+using right_share = float[4][4];
+
+/// The right side: pieces of 16 bytes have terms of one half and column, of the same rest by four.
+template <int Columns>
+struct alignas(128) right_factor {
+  float4 high[2][4][Columns], low[2][4][Columns];
+
+  __device__ void put(int half, int column, const right_share& from) {
+#pragma unroll
+    for (int rest = 0; rest < 4; ++rest) {
+      const float4 upper = {upper_part(from[0][rest]), upper_part(from[1][rest]),
+                            upper_part(from[2][rest]), upper_part(from[3][rest])};
+      high[half][rest][column] = upper;
+      low[half][rest][column] = {from[0][rest] - upper.x, from[1][rest] - upper.y,
+                                 from[2][rest] - upper.z, from[3][rest] - upper.w};
+    }
+  }
+
+  /// Rounded to TF32; what is left is a TF32 number but for 2^-22 of the whole, for its sign is any
+  /// and the hardware takes the upper 19 bits.
+  __device__ static float upper_part(float value) {
     constexpr unsigned half = 0x1000, kept = 0xffffe000;
-    high = (__float_as_uint(value) + half) & kept;
-    low = __float_as_uint(value - __uint_as_float(high));
+    return __uint_as_float((__float_as_uint(value) + half) & kept);
   }
 };
 
-__device__ inline void multiply_add_tf32(float (&d)[4], unsigned a0, unsigned a1, unsigned a2,
-                                         unsigned a3, unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+/// What a lane has of a product: element i is of row i / 2 % 2 of its two, and of column
+/// 8 (i / 4) + 2 member + i % 2.
+template <int Columns>
+using product_share = float[Columns / 2];
+
+}  // namespace slim::cuda
+
+#ifdef SLIM_EMULATED_CUDA
+#include <emulated_product.hpp>
+#else
+
+#include "hopper.cuh"
+
+namespace slim::cuda {
+
+/// Behind `put`: shows the right side to all four warps, and to tensor cores.
+__device__ inline void show_factor() {
+  publish_to_copies();
+  __syncthreads();
 }
 
-/// A warp's d [16 M, 8 N] += a [16 M, 8] b [8, 8 N]. Lane (group, member) = (lane / 4, lane % 4) has
-///   a[m]: (16 m + group, member), eight rows further, and both four columns further,
-///   b[n]: (member, 8 n + group), (member + 4, 8 n + group),
-///   d[m][n]: (16 m + group, 8 n + 2 member), the next column, and both eight rows further.
-template <int M, int N>
-__device__ inline void multiply_add(float (&d)[M][N][4], const float (&a)[M][4],
-                                    const float (&b)[N][2]) {
-  tf32_pair p[M][4];
+/// Starts d = left * right. Neither may change until `wait_products(d)`.
+template <int Columns>
+__device__ inline void start_product(product_share<Columns>& d, const left_share& left,
+                                     const right_factor<Columns>& right) {
+  constexpr int steps = product_depth / 8, piece = Columns * 16;
+  uint32_t high[steps][4], low[steps][4];
 #pragma unroll
-  for (int m = 0; m < M; ++m)
+  for (int step = 0; step < steps; ++step)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) p[m][i] = tf32_pair(a[m][i]);
-#pragma unroll
-  for (int n = 0; n < N; ++n) {
-    const tf32_pair q[2] = {tf32_pair(b[n][0]), tf32_pair(b[n][1])};
-#pragma unroll
-    for (int m = 0; m < M; ++m) {
-      const tf32_pair(&f)[4] = p[m];
-      multiply_add_tf32(d[m][n], f[0].low, f[1].low, f[2].low, f[3].low, q[0].high, q[1].high);
-      multiply_add_tf32(d[m][n], f[0].high, f[1].high, f[2].high, f[3].high, q[0].low, q[1].low);
-      multiply_add_tf32(d[m][n], f[0].high, f[1].high, f[2].high, f[3].high, q[0].high, q[1].high);
+    for (int i = 0; i < 4; ++i) {
+      const float value = left[i % 2][step / 2][step % 2 * 2 + i / 2];
+      const float upper = right_factor<Columns>::upper_part(value);
+      high[step][i] = __float_as_uint(upper), low[step][i] = __float_as_uint(value - upper);
     }
-  }
+  const uint32_t at_high = shared_address(right.high), at_low = shared_address(right.low);
+  const auto matrix = [](uint32_t at, int step) {
+    return plain_matrix_at(at + step * 2 * piece, 128, piece);
+  };
+  begin_products();
+#pragma unroll
+  for (int step = 0; step < steps; ++step)
+    multiply_add_tf32(d, low[step], matrix(at_high, step), step > 0);
+#pragma unroll
+  for (int step = 0; step < steps; ++step)
+    multiply_add_tf32(d, high[step], matrix(at_low, step), true);
+#pragma unroll
+  for (int step = 0; step < steps; ++step)
+    multiply_add_tf32(d, high[step], matrix(at_high, step), true);
+  commit_products();
 }
 
 }  // namespace slim::cuda

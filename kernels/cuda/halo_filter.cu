@@ -1,6 +1,4 @@
-#include <algorithm>
-
-#include "hopper.cuh"
+#include "filter_sums.cuh"
 
 // The weights' gradient of 3x3 convolutions: [64 filters, 9 taps of 64 channels], a sum over pixels.
 // A block has 64 filters, 64 channels and every so many tiles; a warp orders the tiles, that of the
@@ -13,25 +11,11 @@
 namespace slim::cuda {
 namespace {
 
-constexpr int taps = 9, groups = 3, threads = (1 + groups) * group_threads;
-constexpr int sums_of_block = taps * block_channels * block_channels;
-// One for each multiprocessor of an H100 or H200; a constant, so that the order of the sums is the
-// same everywhere.
-constexpr int most_blocks = 132;
+constexpr int groups = 3, threads = (1 + groups) * group_threads;
 
 // A stage: a tile of the images with its border, then one of the output's gradient.
 constexpr int dy_at = swizzled_bytes(halo_bytes), stage_bytes = dy_at + tile_bytes, stages = 5;
 constexpr int shared_bytes = stages * stage_bytes + 1024;  // to be aligned to 1024
-
-/// How the blocks share the work: pairs of 64 channels and 64 filters, of each so many splits.
-struct division {
-  int in_blocks, out_blocks, splits;
-
-  division(images size, halo_channels c)
-      : in_blocks(c.in / block_channels), out_blocks(c.out / block_channels),
-        splits(std::max(1, std::min(most_blocks / (in_blocks * out_blocks), tiles_of(size)))) {}
-  int pairs() const { return in_blocks * out_blocks; }
-};
 
 struct arguments {
   CUtensorMap x, dy;
@@ -51,17 +35,6 @@ __device__ void order_tiles(const arguments& a, uint32_t memory, uint64_t* full,
     arrive_expecting(full + stage, halo_bytes + tile_bytes);
     copy_box(to, a.x, full + stage, channel, {p.n, p.h - 1, p.w - 1});
     copy_box(to + dy_at, a.dy, full + stage, filter, p);
-  }
-}
-
-/// Writes the group's sums as its three taps of [9, 64 channels, 64 filters].
-__device__ void write_sums(const float (&d)[96], float* to) {
-  const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
-  const int filter = threadIdx.x % group_threads / 32 * 16 + group;
-#pragma unroll
-  for (int i = 0; i < 96; ++i) {
-    const int column = i / 4 * 8 + 2 * member + i % 2;  // tap of the row, and channel
-    to[column * block_channels + filter + i / 2 % 2 * 8] = d[i];
   }
 }
 
@@ -88,8 +61,8 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
     if (leads_warp && turn > 0) arrive(empty + (turn - 1) % stages);
   }
   wait_products(d);
-  const long block = long{blockIdx.y} * gridDim.x + blockIdx.x;
-  write_sums(d, a.partial + block * sums_of_block + row * 3 * block_channels * block_channels);
+  write_sums(d, sums_of_this_block<block_channels>(a.partial) +
+                    row * 3 * block_channels * block_filters);
 }
 
 __global__ void __launch_bounds__(threads, 1)
@@ -111,46 +84,32 @@ __global__ void __launch_bounds__(threads, 1)
     order_tiles(a, memory, full, empty);
 }
 
-/// Adds the splits: dw [9, in, out]. A thread has an element.
-__global__ void filter_total(const float* partial, int splits, halo_channels c, float* dw) {
-  const int at = blockIdx.x * blockDim.x + threadIdx.x;
-  if (at >= taps * c.in * c.out) return;
-  const int filter = at % c.out, channel = at / c.out % c.in, tap = at / c.out / c.in;
-  const int pair = filter / block_channels * (c.in / block_channels) + channel / block_channels;
-  const int in_block = (tap * block_channels + channel % block_channels) * block_channels +
-                       filter % block_channels;
-  const float* const from = partial + long{pair} * splits * sums_of_block + in_block;
-  float sum = 0;
-#pragma unroll 12
-  for (int i = 0; i < splits; ++i) sum += from[long{i} * sums_of_block];
-  dw[at] = sum;
+filter_division division_of(images size, halo_channels c) {
+  return {tiles_of(size), c, block_channels};
 }
 
 }  // namespace
 
 bool halo_serves_backward_filter(halo_channels c) {
   return c.in % block_channels == 0 && c.out % block_channels == 0 &&
-         (c.in / block_channels) * (c.out / block_channels) <= most_blocks / 4;
+         division_of({1, 1, 1}, c).pairs() <= filter_division::most_blocks / 4;
 }
 
 long halo_filter_workspace(images size, halo_channels c) {
-  const division d(size, c);
-  return long{d.pairs()} * d.splits * sums_of_block * long{sizeof(float)};
+  return division_of(size, c).bytes();
 }
 
 void halo_backward_filter(const void* x, const void* dy, float* dw, void* workspace, images size,
                           halo_channels c, CUstream_st* stream) {
   if (tiles_of(size) == 0) return;
-  const division d(size, c);
+  const filter_division d = division_of(size, c);
   arguments a{};
   a.x = boxes_of(x, size, c.in, halo_h, halo_w);
   a.dy = boxes_of(dy, size, c.out, tile_h, tile_w);
   a.size = size, a.in_blocks = d.in_blocks, a.partial = static_cast<float*>(workspace);
   cudaFuncSetAttribute(filter_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  filter_kernel<<<dim3(d.splits, d.pairs()), threads, shared_bytes, stream>>>(a);
-  constexpr int block = 256;
-  filter_total<<<(taps * c.in * c.out + block - 1) / block, block, 0, stream>>>(a.partial, d.splits,
-                                                                                c, dw);
+  filter_kernel<<<d.grid(), threads, shared_bytes, stream>>>(a);
+  start_filter_total<block_channels>(a.partial, d, c, dw, stream);
 }
 
 }  // namespace slim::cuda

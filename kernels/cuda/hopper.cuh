@@ -1,5 +1,5 @@
-// Hopper's own instructions, as the kernels of bfloat16 convolutions use them: barriers in shared
-// memory, copies of boxes of NHWC images (TMA), products of warp groups. PTX ISA 8.0 has them.
+// Hopper's own instructions, as the kernels of convolutions use them: barriers in shared memory,
+// copies of boxes of NHWC images (TMA), products of warp groups. PTX ISA 8.0 has them.
 #pragma once
 
 #include <cuda.h>
@@ -81,6 +81,16 @@ __device__ inline void synchronize_group(int number) {
   asm volatile("bar.sync %0, %1;" ::"r"(1 + number), "n"(group_threads) : "memory");
 }
 
+/// Takes or gives back registers, so that each of the warp group's threads has so many.
+template <int Count>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+}
+template <int Count>
+__device__ inline void keep_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
 // ---- Copies of boxes ----
 
 /// Starts to copy a box of images into shared memory: from this channel and place on, zero outside
@@ -121,6 +131,11 @@ __device__ inline uint64_t matrix_at(uint32_t address, int groups_apart, int pie
   return swizzled_by_128_bytes | uint64_t(groups_apart / 16) << 32 |
          uint64_t(pieces_apart / 16) << 16 | address >> 4;
 }
+/// A matrix without swizzle, of pieces of 8 rows x 16 bytes: `groups_apart` bytes from eight rows to
+/// the next, `pieces_apart` from 16 bytes of a row to the next.
+__device__ inline uint64_t plain_matrix_at(uint32_t address, int groups_apart, int pieces_apart) {
+  return uint64_t(groups_apart / 16) << 32 | uint64_t(pieces_apart / 16) << 16 | address >> 4;
+}
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ inline void commit_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
@@ -131,11 +146,17 @@ __device__ inline void commit_products() {
 #define SLIM_16_SUMS(i) SLIM_4_SUMS(i), SLIM_4_SUMS(i + 4), SLIM_4_SUMS(i + 8), SLIM_4_SUMS(i + 12)
 #define SLIM_64_SUMS(i) \
   SLIM_16_SUMS(i), SLIM_16_SUMS(i + 16), SLIM_16_SUMS(i + 32), SLIM_16_SUMS(i + 48)
-#define SLIM_SUMS_0_TO_63                                                                   \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                  \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "        \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "        \
+#define SLIM_SUMS_0_TO_31                                                            \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define SLIM_SUMS_0_TO_63                                                            \
+  SLIM_SUMS_0_TO_31 ", "                                                             \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SLIM_SUMS_0_TO_95                                                            \
+  SLIM_SUMS_0_TO_63 ", "                                                             \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
 /// d [64, 128] = a [64, 16] * b [16, 128], plus d if `add`; a in registers, b [128, 16] in memory.
 __device__ inline void multiply_add(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
@@ -157,28 +178,56 @@ __device__ inline void multiply_add_turned(float (&d)[96], uint64_t a, uint64_t 
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %98, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_63
-      ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95}, "
-      "%96, %97, adds, 1, 1, 1, 1;\n"
+      "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_95
+      "}, %96, %97, adds, 1, 1, 1, 1;\n"
       "}\n"
       : SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80)
       : "l"(a), "l"(b), "r"(int{add}));
 }
+
+/// d [64, n] = a [64, 8] * b [8, n] in TF32, plus d if `add`; a in registers, b [n, 8] in memory.
+/// d has n / 2 sums of a lane; the operands behind them are numbered from there.
+#define SLIM_MULTIPLY_ADD_TF32(n, numbers, a0, a1, a2, a3, at, adds, ...)                        \
+  __device__ inline void multiply_add_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b, \
+                                           bool add) {                                           \
+    asm volatile(                                                                                \
+        "{\n"                                                                                    \
+        ".reg .pred adds;\n"                                                                     \
+        "setp.ne.b32 adds, " adds ", 0;\n"                                                       \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" numbers "}, "                \
+        "{" a0 ", " a1 ", " a2 ", " a3 "}, " at ", adds, 1, 1;\n"                                \
+        "}\n"                                                                                    \
+        : __VA_ARGS__                                                                            \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));                    \
+  }
+SLIM_MULTIPLY_ADD_TF32(24, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11", "%12", "%13", "%14",
+                       "%15", "%16", "%17", SLIM_4_SUMS(0), SLIM_4_SUMS(4), SLIM_4_SUMS(8))
+SLIM_MULTIPLY_ADD_TF32(32, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15",
+                       "%16", "%17", "%18", "%19", "%20", "%21", SLIM_16_SUMS(0))
+SLIM_MULTIPLY_ADD_TF32(64, SLIM_SUMS_0_TO_31, "%32", "%33", "%34", "%35", "%36", "%37",
+                       SLIM_16_SUMS(0), SLIM_16_SUMS(16))
+SLIM_MULTIPLY_ADD_TF32(192, SLIM_SUMS_0_TO_95, "%96", "%97", "%98", "%99", "%100", "%101",
+                       SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80))
+#undef SLIM_MULTIPLY_ADD_TF32
 
 /// Waits until at most the products that were committed last are unfinished.
 __device__ inline void wait_products_before() {
   asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 }
 /// Waits for all products, whose sums may then be read.
-__device__ inline void wait_products(float (&d)[64]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;" : SLIM_64_SUMS(0)::"memory");
-}
-__device__ inline void wait_products(float (&d)[96]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;"
-               : SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80)::"memory");
-}
+#define SLIM_WAIT_PRODUCTS(sums, ...)                                          \
+  __device__ inline void wait_products(float (&d)[sums]) {                     \
+    asm volatile("wgmma.wait_group.sync.aligned 0;" : __VA_ARGS__::"memory"); \
+  }
+SLIM_WAIT_PRODUCTS(12, SLIM_4_SUMS(0), SLIM_4_SUMS(4), SLIM_4_SUMS(8))
+SLIM_WAIT_PRODUCTS(16, SLIM_16_SUMS(0))
+SLIM_WAIT_PRODUCTS(32, SLIM_16_SUMS(0), SLIM_16_SUMS(16))
+SLIM_WAIT_PRODUCTS(64, SLIM_64_SUMS(0))
+SLIM_WAIT_PRODUCTS(96, SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80))
+#undef SLIM_WAIT_PRODUCTS
+#undef SLIM_SUMS_0_TO_95
 #undef SLIM_SUMS_0_TO_63
+#undef SLIM_SUMS_0_TO_31
 #undef SLIM_64_SUMS
 #undef SLIM_16_SUMS
 #undef SLIM_4_SUMS

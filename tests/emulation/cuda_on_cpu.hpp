@@ -82,24 +82,4 @@ void launch(stream& s, const char*, void (*kernel)(Parameter...), dim3 grid, dim
 
 inline float* shared_floats() { return static_cast<float*>(emulation::shared_memory()); }
 
-/// What exact_product.cuh says, the lanes' shares gathered first.
-template <int M, int N>
-void multiply_add(float (&d)[M][N][4], const float (&a)[M][4], const float (&b)[N][2]) {
-  static float all_a[32][32][M][4], all_b[32][32][N][2];  // by warp and lane
-  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  std::memcpy(all_a[warp][lane], a, sizeof a);
-  std::memcpy(all_b[warp][lane], b, sizeof b);
-  double nothing = 0;
-  emulation::exchange(&nothing, 0);
-  for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n)
-      for (unsigned i = 0; i < 4; ++i) {
-        const unsigned row = lane / 4 * 4, column = (lane % 4 * 2 + i % 2) * 4;
-        for (unsigned k = 0; k < 8; ++k)
-          d[m][n][i] += all_a[warp][row + k % 4][m][i / 2 + k / 4 * 2] *
-                        all_b[warp][column + k % 4][n][k / 4];
-      }
-  emulation::exchange(&nothing, 0);
-}
-
 }  // namespace slim::cuda

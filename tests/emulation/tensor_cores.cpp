@@ -3,6 +3,7 @@
 
 #include "halo_convolution.hpp"
 #include "stem_convolution.hpp"
+#include "tf32_filter.hpp"
 
 namespace slim::cuda {
 
@@ -32,6 +33,13 @@ void halo_backward_data(const void*, const void*, const void*, void*, images, ha
 }
 long halo_filter_workspace(images, halo_channels) { return 0; }
 void halo_backward_filter(const void*, const void*, float*, void*, images, halo_channels,
+                          CUstream_st*) {
+  std::abort();
+}
+
+bool tf32_filter_serves(halo_channels) { return false; }
+long tf32_filter_workspace(images, halo_channels) { return 0; }
+void tf32_backward_filter(const float*, const float*, float*, void*, images, halo_channels,
                           CUstream_st*) {
   std::abort();
 }
