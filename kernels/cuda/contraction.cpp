@@ -3,8 +3,10 @@
 
 #include "direct.hpp"
 #include "halo_convolution.hpp"
+#include "halo_float.hpp"
 #include "plans.hpp"
 #include "stem_convolution.hpp"
+#include "stem_tf32.hpp"
 #include "tf32_filter.hpp"
 
 namespace slim::cuda {
@@ -94,8 +96,8 @@ candidate patches_forward(stream& s, const convolution_shape& c, number type) {
           }};
 }
 
-bool is_stem(const convolution_shape& c, const operands& o) {
-  return o.x.type == number::bf16 && !o.residual &&
+bool is_stem(const convolution_shape& c, const operands& o, number type) {
+  return o.x.type == type && o.w.type == type && !o.residual &&
          (o.f == function::identity || o.f == function::relu) &&
          stem_serves(c.c, c.k, c.kernel_h, c.kernel_w, c.stride_h, c.stride_w, c.rate_h, c.rate_w,
                      c.pad_top, c.pad_left) &&
@@ -106,6 +108,17 @@ candidate stem_way(stream& s, const convolution_shape& c) {
             stem_forward(o.x.data, o.w.data, static_cast<const float*>(o.bias.data), o.y.data,
                          {c.n, c.h, c.w}, o.f == function::relu, s.handle);
             s.check("a stem convolution");
+          }};
+}
+
+candidate stem_tf32_way(stream& s, const convolution_shape& c) {
+  return {"stem", 0, [&s, c](const operands& o, void*) {
+            stem_forward_tf32(static_cast<const float*>(o.x.data),
+                              static_cast<const float*>(o.w.data),
+                              static_cast<const float*>(o.bias.data),
+                              static_cast<float*>(o.y.data), {c.n, c.h, c.w},
+                              o.f == function::relu, s.handle);
+            s.check("a stem convolution in TF32");
           }};
 }
 
@@ -154,11 +167,23 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
                         finish(s, a);
                       }});
   if (is_product(c)) ways.push_back(product_forward(s, c));
-  if (is_stem(c, o) && o.bias.type == number::f32) ways.push_back(stem_way(s, c));
+  const bool float_bias = !o.bias || o.bias.type == number::f32;
+  if (is_stem(c, o, number::bf16) && float_bias) ways.push_back(stem_way(s, c));
+  if (s.precision == math::tf32 && is_stem(c, o, number::f32) && float_bias)
+    ways.push_back(stem_tf32_way(s, c));
   if (has_halo_forward(c, o)) ways.push_back(halo_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
+  if (s.precision != math::bf16 && halo_float_serves_forward(c, o))
+    ways.push_back({"halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
+                      halo_float_forward(s, c, a, memory);
+                    }});
   if (s.precision != math::bf16 && !o.residual && direct_serves(c, o))
-    ways.push_back({"direct", 0, [&s, c](const operands& a, void*) { direct_forward(s, c, a); }});
+    ways.push_back({"direct", 0, [&s, c](const operands& a, void*) {
+                      if (a.f == function::identity || a.f == function::relu)
+                        return direct_forward(s, c, a);
+                      direct_forward(s, c, bare(a));
+                      finish(s, a);
+                    }});
   return ways;
 }
 
@@ -193,9 +218,18 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
                    gather_gradients(s, c, patches, first, count, a.y);
                  });
                }});
-  if (s.precision != math::bf16 && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o))
-    ways.push_back(
-        {"direct", 0, [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }});
+  if (s.precision != math::bf16 && halo_float_serves_backward_data(c, o))
+    ways.push_back({"halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
+                      halo_float_backward_data(s, c, a, memory);
+                    }});
+  if (s.precision != math::bf16 && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o)) {
+    candidate direct{
+        "direct", 0, [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }};
+    if (!o.saved || o.f == function::relu)
+      ways.push_back(std::move(direct));
+    else
+      then_mask(std::move(direct));
+  }
   return ways;
 }
 
@@ -324,7 +358,7 @@ void convolution_backward_filter(stream& s, const convolution_shape& c, array x,
                                  array db) {
   operands o;
   o.x = x, o.w = dy, o.y = dw;
-  if (is_stem(c, o)) {
+  if (is_stem(c, o, number::bf16)) {
     // The biases' gradient comes with it, wanted or not.
     const auto bytes = static_cast<std::size_t>(stem_filter_workspace({c.n, c.h, c.w}));
     auto* workspace = static_cast<std::byte*>(s.scratch(bytes + std::size_t(c.k) * sizeof(float)));

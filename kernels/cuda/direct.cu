@@ -39,8 +39,6 @@ struct geometry {
     return {s.h,        s.w,        s.c,        s.out_h,     s.out_w,  s.kernel_h, s.kernel_w,
             s.stride_h, s.stride_w, -s.pad_top, -s.pad_left, s.rate_h, s.rate_w};
   }
-  /// Images of one pixel of c channels.
-  static geometry row(int c) { return {1, 1, c, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1}; }
   /// Of the output's gradient, at stride 1: what an input pixel gave to.
   static geometry backward(const convolution_shape& s) {
     return {s.out_h, s.out_w, s.k,       s.h,        s.w,       s.kernel_h, s.kernel_w,
@@ -201,6 +199,60 @@ struct turned_patches_left {
   }
 };
 
+/// A matrix [rows, terms], of quads of terms.
+struct matrix_left {
+  const float* x;
+  int rows, terms;
+
+  struct cursor {
+    const float* rows[2];
+    int at;
+  };
+  __device__ static int row(int i) { return patches_left<true>::row(i); }
+  __device__ const float* row_at(int i) const { return i < rows ? x + long{i} * terms : nullptr; }
+  __device__ cursor start(int first, int step) const {
+    return {{row_at(first + row(0)), row_at(first + row(1))}, step * product_depth + 4 * member()};
+  }
+  __device__ void fetch(cursor& at, left_share& values) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        read_row<true>(at.rows[i], at.at + half * product_depth / 2,
+                       at.rows[i] == nullptr ? 0 : terms, values[i][half]);
+    at.at += product_depth;
+  }
+};
+/// A matrix [terms, rows], of pairs of rows.
+struct turned_matrix_left {
+  const float* x;
+  int rows, terms;
+
+  struct cursor {
+    const float* from;
+    int at;
+  };
+  __device__ static int row(int i) { return turned_patches_left<true>::row(i); }
+  __device__ cursor start(int first, int step) const {
+    const int mine = first + row(0), term = step * product_depth + 4 * member();
+    return {x + long{term} * rows + mine, mine < rows ? term : terms};
+  }
+  __device__ void fetch(cursor& at, left_share& values) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int term = 0; term < 4; ++term) {
+        const int further = half * product_depth / 2 + term;
+        const float2 both =
+            at.at + further < terms
+                ? *reinterpret_cast<const float2*>(at.from + long{further} * rows)
+                : float2{};
+        values[0][half][term] = both.x, values[1][half][term] = both.y;
+      }
+    at.from += long{product_depth} * rows, at.at += product_depth;
+  }
+};
+
 /// The column, of a tile of so many, and the half of the terms that a thread fetches.
 template <int Columns>
 struct fetched_column {
@@ -282,26 +334,31 @@ struct matrix_rows {
 
 // What becomes of the product: where an element (m, n), of a split of the sums, goes, and as what.
 
+// ReLU is all they know: what else there is would be compiled into every element's store.
+
+/// What is no number stays so.
+__device__ inline float activated_by(bool relu, float v) { return relu && v <= 0 ? 0 : v; }
+
 struct activated {
   elements bias;
-  function f;
+  bool relu;
   float* y;
   int columns;
 
   __device__ float* place(int m, int n, int) const { return y + long{m} * columns + n; }
   __device__ float value(int, int n, float sum) const {
-    return apply(f, bias.there() ? sum + bias[n] : sum);
+    return activated_by(relu, bias.there() ? sum + bias[n] : sum);
   }
 };
+/// Zero where `saved` is not positive.
 struct masked {
   const float* saved;
-  function f;
   float* dx;
   int columns;
 
   __device__ float* place(int m, int n, int) const { return dx + long{m} * columns + n; }
   __device__ float value(int m, int n, float sum) const {
-    return saved == nullptr ? sum : sum * slope(f, saved[long{m} * columns + n]);
+    return saved == nullptr || saved[long{m} * columns + n] > 0 ? sum : 0;
   }
 };
 /// Sums of a split, or what is made of the only one.
@@ -310,13 +367,13 @@ struct sums_or_activated {
   int rows, columns;
   bool whole;
   elements bias;
-  function f;
+  bool relu;
 
   __device__ float* place(int m, int n, int split) const {
     return y + (long{split} * rows + m) * columns + n;
   }
   __device__ float value(int, int n, float sum) const {
-    return whole ? apply(f, bias.there() ? sum + bias[n] : sum) : sum;
+    return whole ? activated_by(relu, bias.there() ? sum + bias[n] : sum) : sum;
   }
 };
 
@@ -376,9 +433,9 @@ __global__ void __launch_bounds__(product_threads, 3)
 
 inline constexpr int split_columns = 32, split_lanes = 8;
 
-/// y [rows, columns] = f(the sum over the splits of sums [splits, rows, columns] + bias).
+/// y [rows, columns] = the sum over the splits of sums [splits, rows, columns] + bias, then ReLU.
 __global__ void add_splits(const float* sums, int splits, long count, int columns, elements bias,
-                           function f, float* y) {
+                           bool relu, float* y) {
   __shared__ float of_lanes[split_lanes][split_columns];
   const long at = long{blockIdx.x} * split_columns + threadIdx.x;
   float sum = 0;
@@ -390,7 +447,7 @@ __global__ void add_splits(const float* sums, int splits, long count, int column
   __syncthreads();
   if (threadIdx.y != 0 || at >= count) return;
   for (int lane = 1; lane < split_lanes; ++lane) sum += of_lanes[lane][threadIdx.x];
-  y[at] = apply(f, bias.there() ? sum + bias[at % columns] : sum);
+  y[at] = activated_by(relu, bias.there() ? sum + bias[at % columns] : sum);
 }
 
 int in_tiles(long extent, int tile) { return static_cast<int>((extent + tile - 1) / tile); }
@@ -427,14 +484,14 @@ int filter_splits(const stream& s, const convolution_shape& c) {
 /// The product y [m, n] in splits; `workspace` has their sums if there is more than one.
 template <class Left, class Right>
 void start_splits(stream& s, const Left& left, const Right& right, int m, int n, int terms,
-                  int splits, void* workspace, array bias, function f, float* y) {
+                  int splits, void* workspace, array bias, bool relu, float* y) {
   const bool whole = splits == 1;
   float* const sums = whole ? y : static_cast<float*>(workspace);
-  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), f}, m, terms, splits);
+  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), relu}, m, terms, splits);
   if (!whole)
     launch(s, "a product's sums", &add_splits, in_tiles(long{m} * n, split_columns),
            dim3(split_columns, split_lanes), 0, static_cast<const float*>(sums), splits,
-           long{m} * n, n, elements(bias), f, y);
+           long{m} * n, n, elements(bias), relu, y);
 }
 
 const float* floats(const array& a) { return static_cast<const float*>(a.data); }
@@ -449,7 +506,7 @@ bool direct_serves(const convolution_shape& c, const operands& o) {
 }
 
 void direct_forward(stream& s, const convolution_shape& c, const operands& o) {
-  const activated out{elements(o.bias), o.f, static_cast<float*>(o.y.data), c.k};
+  const activated out{elements(o.bias), o.f == function::relu, static_cast<float*>(o.y.data), c.k};
   const int pixels = c.output_pixels(), patch = c.patch();
   with_divisible<4>(c.c, [&](auto quads) {
     constexpr bool quad = decltype(quads)::value;
@@ -463,7 +520,7 @@ void direct_forward(stream& s, const convolution_shape& c, const operands& o) {
 }
 
 void direct_backward_data(stream& s, const convolution_shape& c, const operands& o) {
-  const masked out{floats(o.saved), o.f, static_cast<float*>(o.y.data), c.c};
+  const masked out{floats(o.saved), static_cast<float*>(o.y.data), c.c};
   const int pixels = c.input_pixels(), taps = c.kernel_h * c.kernel_w;
   with_divisible<4>(c.k, [&](auto quads) {
     const patches_left<decltype(quads)::value> left{floats(o.x), geometry::backward(c), pixels};
@@ -488,7 +545,7 @@ void direct_backward_filter(stream& s, const convolution_shape& c, const operand
                                                            pixels};
     with_width(c.k, [&](auto width) {
       const rows_right<decltype(width)::value, matrix_rows> right{{floats(o.w), pixels, c.k}, c.k};
-      start_splits(s, left, right, patch, c.k, pixels, splits, workspace, {}, function::identity,
+      start_splits(s, left, right, patch, c.k, pixels, splits, workspace, {}, false,
                    static_cast<float*>(o.y.data));
     });
   });
@@ -510,13 +567,12 @@ void direct_product(stream& s, const product& p, const operands& o, void* worksp
   const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
   const int splits = splits_of(s, m, n, k);
   const auto with = [&](const auto& left, const auto& right) {
-    start_splits(s, left, right, m, n, k, splits, workspace, o.bias, o.f,
+    start_splits(s, left, right, m, n, k, splits, workspace, o.bias, o.f == function::relu,
                  static_cast<float*>(o.y.data));
   };
-  // A row is a patch of one pixel.
   const rows_right<64, matrix_rows> plain{{floats(o.w), k, n}, n};
-  if (p.a_turned) return with(turned_patches_left<true>{floats(o.x), geometry::row(m), k}, plain);
-  const patches_left<true> left{floats(o.x), geometry::row(k), m};
+  if (p.a_turned) return with(turned_matrix_left{floats(o.x), m, k}, plain);
+  const matrix_left left{floats(o.x), m, k};
   if (p.b_turned) return with(left, weights_right<true, 64>{floats(o.w), k, n});
   with(left, plain);
 }

@@ -10,9 +10,11 @@ namespace slim::cuda {
 /// Whether the kernels below serve this convolution of floats; gradients by data at stride 1 alone.
 bool direct_serves(const convolution_shape& c, const operands& o);
 
-/// y [n, out_h, out_w, k] = f(x [n, h, w, c] * w [k, kernel_h, kernel_w, c] + bias).
+/// y [n, out_h, out_w, k] = x [n, h, w, c] * w [k, kernel_h, kernel_w, c] + bias, then ReLU or no
+/// activation.
 void direct_forward(stream& s, const convolution_shape& c, const operands& o);
-/// o.y = the gradient by the input of o.x, that of the output; times f'(o.saved), if there is one.
+/// o.y = the gradient by the input of o.x, that of the output; zero where o.saved, ReLU's output, is
+/// not positive.
 void direct_backward_data(stream& s, const convolution_shape& c, const operands& o);
 /// o.y [kernel_h, kernel_w, c, k] = the gradient by the weights; o.w is that of the output.
 void direct_backward_filter(stream& s, const convolution_shape& c, const operands& o,
@@ -21,7 +23,7 @@ std::size_t direct_filter_workspace(const stream& s, const convolution_shape& c)
 
 /// Whether direct_product serves: floats in quads, and more than a few columns.
 bool direct_serves(const stream& s, const product& p, const operands& o);
-/// o.y = f(o.x o.w + o.bias).
+/// o.y = o.x o.w + o.bias, then ReLU or no activation.
 void direct_product(stream& s, const product& p, const operands& o, void* workspace);
 std::size_t direct_workspace(const stream& s, const product& p);
 

@@ -341,7 +341,7 @@ void halo_forward_pooled(const void* x, const void* weights, const void* bias, v
   arguments a = arguments_of(x, weights, bias, size, c.out);
   a.y = boxes_of(y, pooled, c.out, tile_h / 2, tile_w / 2);
   a.relu = relu, a.with_winners = winners != nullptr;
-  if (winners != nullptr) a.winners = boxes_of(winners, pooled, c.out, tile_h / 2, tile_w / 2, true);
+  if (winners != nullptr) a.winners = boxes_of(winners, pooled, c.out, tile_h / 2, tile_w / 2, box_number::byte);
   start<pooled_form>(a, multiprocessors, stream);
 }
 

@@ -103,6 +103,14 @@ __device__ inline void copy_box(uint32_t to, const CUtensorMap& from, uint64_t* 
       "l"(&from), "r"(channel), "r"(p.w), "r"(p.h), "r"(p.n), "r"(shared_address(barrier))
       : "memory");
 }
+/// Starts to copy bytes, in multiples of 16, into shared memory.
+__device__ inline void copy_bytes(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          to),
+      "l"(from), "r"(bytes), "r"(shared_address(barrier))
+      : "memory");
+}
 /// Starts to copy a box back, but for what is outside of the image.
 __device__ inline void store_box(const CUtensorMap& to, uint32_t from, int channel, place p) {
   asm volatile(
@@ -247,21 +255,28 @@ inline encode_function box_encoder() {
   return reinterpret_cast<encode_function>(found);
 }
 
-/// How images [n, h, w, c] are cut into boxes of 64 channels of rows x columns; of bfloat16,
-/// swizzled, or of bytes, plain.
+enum class box_number { bf16, f32, byte };
+
+/// How images [n, h, w, c] are cut into boxes of rows x columns of 128 bytes of channels, swizzled; of
+/// bytes, of 64 channels, plain.
 inline CUtensorMap boxes_of(const void* data, images size, int c, int rows, int columns,
-                            bool bytes = false) {
+                            box_number number = box_number::bf16) {
   static const encode_function encode = box_encoder();
   const auto u = [](long value) { return static_cast<cuuint64_t>(value); };
-  const long pixel = long{c} * (bytes ? 1 : 2);
+  const bool bytes = number == box_number::byte;
+  const int each = bytes ? 1 : number == box_number::bf16 ? 2 : 4;
+  const auto type = bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                          : each == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                      : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  const long pixel = long{c} * each;
   const cuuint64_t dims[] = {u(c), u(size.w), u(size.h), u(size.n)};
   const cuuint64_t strides[] = {u(pixel), u(size.w * pixel), u(long{size.h} * size.w * pixel)};
-  const cuuint32_t box[] = {block_channels, static_cast<cuuint32_t>(columns),
-                            static_cast<cuuint32_t>(rows), 1};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(bytes ? block_channels : pixel_bytes / each),
+                            static_cast<cuuint32_t>(columns), static_cast<cuuint32_t>(rows), 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
   CUtensorMap map;
-  if (encode(&map, bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
-             const_cast<void*>(data), dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+  if (encode(&map, type, 4, const_cast<void*>(data), dims, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE,
              bytes ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS)

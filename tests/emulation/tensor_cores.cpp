@@ -2,7 +2,9 @@
 #include <cstdlib>
 
 #include "halo_convolution.hpp"
+#include "halo_float.hpp"
 #include "stem_convolution.hpp"
+#include "stem_tf32.hpp"
 #include "tf32_filter.hpp"
 
 namespace slim::cuda {
@@ -13,6 +15,11 @@ void stem_forward(const void*, const void*, const float*, void*, images, bool, C
 }
 long stem_filter_workspace(images) { return 0; }
 void stem_backward_filter(const void*, const void*, float*, float*, void*, images, CUstream_st*) {
+  std::abort();
+}
+
+void stem_forward_tf32(const float*, const float*, const float*, float*, images, bool,
+                       CUstream_st*) {
   std::abort();
 }
 
@@ -41,6 +48,16 @@ bool tf32_filter_serves(halo_channels) { return false; }
 long tf32_filter_workspace(images, halo_channels) { return 0; }
 void tf32_backward_filter(const float*, const float*, float*, void*, images, halo_channels,
                           CUstream_st*) {
+  std::abort();
+}
+
+bool halo_float_serves_forward(const convolution_shape&, const operands&) { return false; }
+bool halo_float_serves_backward_data(const convolution_shape&, const operands&) { return false; }
+std::size_t halo_float_workspace(const convolution_shape&) { return 0; }
+void halo_float_forward(stream&, const convolution_shape&, const operands&, void*) {
+  std::abort();
+}
+void halo_float_backward_data(stream&, const convolution_shape&, const operands&, void*) {
   std::abort();
 }
 
