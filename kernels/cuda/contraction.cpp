@@ -4,6 +4,7 @@
 #include "direct.hpp"
 #include "halo_convolution.hpp"
 #include "halo_float.hpp"
+#include "halo_tf32.hpp"
 #include "plans.hpp"
 #include "stem_convolution.hpp"
 #include "stem_tf32.hpp"
@@ -145,6 +146,40 @@ candidate halo_way(stream& s, const convolution_shape& c) {
             s.check("a convolution of few channels");
           }};
 }
+/// Those of floats in TF32.
+bool has_halo_tf32(const stream& s, const convolution_shape& c, const operands& o) {
+  const auto is_float = [](const array& a) { return !a || a.type == number::f32; };
+  return s.precision == math::tf32 && is_float(o.x) && is_float(o.w) && is_float(o.y) &&
+         is_float(o.bias) && is_float(o.saved) && !o.residual && is_3x3(c) &&
+         halo_tf32_serves({c.c, c.k}) && (o.f == function::identity || o.f == function::relu);
+}
+const float* floats(const array& a) { return static_cast<const float*>(a.data); }
+candidate halo_tf32_way(stream& s, const convolution_shape& c) {
+  return {"halo", 0, [&s, c](const operands& o, void*) {
+            halo_tf32_forward(floats(o.x), floats(o.w), floats(o.bias),
+                              static_cast<float*>(o.y.data), {c.n, c.h, c.w},
+                              o.f == function::relu, s.multiprocessors, s.handle);
+            s.check("a convolution of few channels in TF32");
+          }};
+}
+/// The pooled output is y, its winners `saved`.
+candidate halo_tf32_pooled_way(stream& s, const convolution_shape& c) {
+  return {"halo", 0, [&s, c](const operands& o, void*) {
+            halo_tf32_forward_pooled(floats(o.x), floats(o.w), floats(o.bias),
+                                     static_cast<float*>(o.y.data),
+                                     static_cast<unsigned char*>(o.saved.data), {c.n, c.h, c.w},
+                                     o.f == function::relu, s.multiprocessors, s.handle);
+            s.check("a pooled convolution of few channels in TF32");
+          }};
+}
+candidate halo_tf32_data_way(stream& s, const convolution_shape& c) {
+  return {"halo", 0, [&s, c](const operands& o, void*) {
+            halo_tf32_backward_data(floats(o.x), floats(o.w), floats(o.saved),
+                                    static_cast<float*>(o.y.data), {c.n, c.h, c.w},
+                                    s.multiprocessors, s.handle);
+            s.check("the data gradient of a convolution of few channels in TF32");
+          }};
+}
 /// The pooled output is y, its winners `saved`.
 candidate halo_pooled_way(stream& s, const convolution_shape& c) {
   return {"halo", 0, [&s, c](const operands& o, void*) {
@@ -173,8 +208,9 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
     ways.push_back(stem_tf32_way(s, c));
   if (has_halo_forward(c, o)) ways.push_back(halo_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
+  if (has_halo_tf32(s, c, o)) ways.push_back(halo_tf32_way(s, c));
   if (s.precision != math::bf16 && halo_float_serves_forward(c, o))
-    ways.push_back({"halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
+    ways.push_back({"exact halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
                       halo_float_forward(s, c, a, memory);
                     }});
   if (s.precision != math::bf16 && !o.residual && direct_serves(c, o))
@@ -218,8 +254,10 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
                    gather_gradients(s, c, patches, first, count, a.y);
                  });
                }});
+  if (has_halo_tf32(s, c, o) && (!o.saved || o.f == function::relu))
+    ways.push_back(halo_tf32_data_way(s, c));
   if (s.precision != math::bf16 && halo_float_serves_backward_data(c, o))
-    ways.push_back({"halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
+    ways.push_back({"exact halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
                       halo_float_backward_data(s, c, a, memory);
                     }});
   if (s.precision != math::bf16 && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o)) {
@@ -331,8 +369,8 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   operands o;
   o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y;
   const std::vector<int> pieces = pieces_to_try(c, x.type);
-  const bool halo = has_halo_forward(c, o);
-  if (pieces.empty() && !halo) return pool_in_pieces(s, c, o, whole, winners, c.n);
+  const bool halo = has_halo_forward(c, o), halo_tf32 = has_halo_tf32(s, c, o);
+  if (pieces.empty() && !halo && !halo_tf32) return pool_in_pieces(s, c, o, whole, winners, c.n);
   o.residual = whole, o.saved = winners;  // as operands, for the ways that are kept
   const auto way = [&](const std::string& name, int images) {
     return candidate{name, 0, [&s, c, images](const operands& a, void*) {
@@ -343,6 +381,7 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
     std::vector<candidate> ways{way("at once", c.n)};
     for (const int n : pieces) ways.push_back(way("by " + std::to_string(n) + " images", n));
     if (halo) ways.push_back(halo_pooled_way(s, c));
+    if (halo_tf32) ways.push_back(halo_tf32_pooled_way(s, c));
     return ways;
   });
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "hopper.cuh"
+#include "window_maximum.cuh"
 
 // A persistent block for each multiprocessor: one warp orders tiles with their border into a ring of
 // shared memory, and two groups of four warps make the products,
@@ -145,18 +146,6 @@ struct whole_form {
 
   bias_and_relu finish;
 };
-
-struct maximum {
-  float value;
-  uint32_t winner;
-};
-__device__ maximum max_of(float a, float b, float c, float d) {
-  maximum best{a, 0};
-  if (b > best.value) best = {b, 1};
-  if (c > best.value) best = {c, 2};
-  if (d > best.value) best = {d, 3};
-  return best;
-}
 
 /// Behind the pixels of the tile's pooled part lie their winners.
 struct pooled_form {

@@ -217,6 +217,18 @@ SLIM_MULTIPLY_ADD_TF32(64, SLIM_SUMS_0_TO_31, "%32", "%33", "%34", "%35", "%36",
 SLIM_MULTIPLY_ADD_TF32(192, SLIM_SUMS_0_TO_95, "%96", "%97", "%98", "%99", "%100", "%101",
                        SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80))
 #undef SLIM_MULTIPLY_ADD_TF32
+/// The same, both in memory: d [64, 128], a [64, 8], b [128, 8].
+__device__ inline void multiply_add_tf32(float (&d)[64], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n"
+      ".reg .pred adds;\n"
+      "setp.ne.b32 adds, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" SLIM_SUMS_0_TO_63
+      "}, %64, %65, adds, 1, 1;\n"
+      "}\n"
+      : SLIM_64_SUMS(0)
+      : "l"(a), "l"(b), "r"(int{add}));
+}
 
 /// Waits until at most the products that were committed last are unfinished.
 __device__ inline void wait_products_before() {
@@ -255,7 +267,8 @@ inline encode_function box_encoder() {
   return reinterpret_cast<encode_function>(found);
 }
 
-enum class box_number { bf16, f32, byte };
+/// Floats may be rounded to TF32 on their way.
+enum class box_number { bf16, f32, tf32, byte };
 
 /// How images [n, h, w, c] are cut into boxes of rows x columns of 128 bytes of channels, swizzled; of
 /// bytes, of 64 channels, plain.
@@ -266,8 +279,9 @@ inline CUtensorMap boxes_of(const void* data, images size, int c, int rows, int 
   const bool bytes = number == box_number::byte;
   const int each = bytes ? 1 : number == box_number::bf16 ? 2 : 4;
   const auto type = bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8
-                          : each == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                      : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+                    : each == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                    : number == box_number::tf32 ? CU_TENSOR_MAP_DATA_TYPE_TFLOAT32
+                                                 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
   const long pixel = long{c} * each;
   const cuuint64_t dims[] = {u(c), u(size.w), u(size.h), u(size.n)};
   const cuuint64_t strides[] = {u(pixel), u(size.w * pixel), u(long{size.h} * size.w * pixel)};

@@ -3,6 +3,7 @@
 
 #include "halo_convolution.hpp"
 #include "halo_float.hpp"
+#include "halo_tf32.hpp"
 #include "stem_convolution.hpp"
 #include "stem_tf32.hpp"
 #include "tf32_filter.hpp"
@@ -58,6 +59,20 @@ void halo_float_forward(stream&, const convolution_shape&, const operands&, void
   std::abort();
 }
 void halo_float_backward_data(stream&, const convolution_shape&, const operands&, void*) {
+  std::abort();
+}
+
+bool halo_tf32_serves(halo_channels) { return false; }
+void halo_tf32_forward(const float*, const float*, const float*, float*, images, bool, int,
+                       CUstream_st*) {
+  std::abort();
+}
+void halo_tf32_forward_pooled(const float*, const float*, const float*, float*, unsigned char*,
+                              images, bool, int, CUstream_st*) {
+  std::abort();
+}
+void halo_tf32_backward_data(const float*, const float*, const float*, float*, images, int,
+                             CUstream_st*) {
   std::abort();
 }
 
