@@ -157,10 +157,10 @@ struct pooled_net : net<"pooled", conv2d<64, kernel_size{3}, scope{"conv1"}>,
 }  // namespace
 
 TEST_CASE("a pooled convolution of some images at a time") {
-  model<pooled_net, input<5, 256, 256, 8>> cpu;
+  model<pooled_net, input<5, 256, 256, 2>> cpu;
   const char* file = "gpu_test_pieces.plans";
   cpu.initialize(1);
-  const auto x = random_numbers<float>(5 * 256 * 256 * 8, 1);
+  const auto x = random_numbers<float>(5 * 256 * 256 * 2, 1);
   const auto wanted = cpu.forward(x);
   std::string choices;
   for (const char* way : {"", "\tat once\t", "\tby 2 images\t"}) {
@@ -169,7 +169,7 @@ TEST_CASE("a pooled convolution of some images at a time") {
       choices.replace(from, choices.find('\t', from + 1) + 1 - from, way);
       std::ofstream(file) << choices;
     }
-    model<pooled_net, input<5, 256, 256, 8>, gpu<tf32>> there;
+    model<pooled_net, input<5, 256, 256, 2>, gpu<tf32>> there;
     there.keep_plans(file);
     copy_variables(cpu, there);
     CHECK(distance_of(there.forward(x), wanted) < tf32_limits.forward);

@@ -8,7 +8,6 @@
 #include <fstream>
 #include <sstream>
 
-#include <slim/kernels/cuda/halo_convolution.hpp>
 
 #include "own_functions.hpp"
 
@@ -434,22 +433,6 @@ template <class... More>
 using ways_model =
     model<ways_net, input<3, 17, 14, 3>, labels<3>, sparse_softmax_cross_entropy<>, More...>;
 
-/// The plans of a file with one way for all contractions that have it, of those whose lines begin so.
-void choose_everywhere(const std::string& file, const std::string& way,
-                       const std::string& kind = "") {
-  std::ifstream in(file);
-  std::ostringstream all;
-  for (std::string line; std::getline(in, line);) {
-    const auto first = line.find('\t'), second = line.find('\t', first + 1);
-    const bool contraction =
-        line.starts_with(kind) &&
-        (line.starts_with("forward") || line.starts_with("data gradient") ||
-         line.starts_with("weight gradient") || line.starts_with("product"));
-    all << (contraction ? line.substr(0, first + 1) + way + line.substr(second) : line) << '\n';
-  }
-  std::ofstream(file) << all.str();
-}
-
 }  // namespace
 
 TEST_CASE("each way to contract in float") {
@@ -482,73 +465,6 @@ TEST_CASE("each way to contract in float") {
       }
   }
   std::remove(file.c_str());
-}
-
-namespace {
-
-struct few_channels_net
-    : net<"few", conv2d<64, kernel_size{3}, scope{"conv1"}>,
-          conv2d<64, kernel_size{3}, scope{"conv2"}>, max_pool2d<kernel_size{2}, scope{"pool2"}>,
-          conv2d<64, kernel_size{3}, scope{"conv3"}>, conv2d<128, kernel_size{3}, scope{"conv4"}>,
-          conv2d<128, kernel_size{3}, scope{"conv5"}>, max_pool2d<kernel_size{2}, scope{"pool5"}>,
-          conv2d<32, kernel_size{5}, scope{"conv6"}>, flatten<>,
-          fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
-
-/// Whether a report has this way for some contraction of the kind that its line begins with.
-bool has_way(const std::string& plans, const std::string& kind, const std::string& way) {
-  std::istringstream lines(plans);
-  for (std::string line; std::getline(lines, line);)
-    if (line.starts_with(kind) && line.find(": " + way) != std::string::npos) return true;
-  return false;
-}
-
-/// Compares a way for few channels, where a kind of contraction has it, with whatever is fastest.
-template <class Precision>
-void compare_few_channels(const std::string& way, const std::string& kind, const limits& l) {
-  if (!cuda::halo_serves_forward({64, 128})) return;  // the emulation has no such ways
-  INFO(kind << ": " << way);
-  using model_t = model<few_channels_net, input<3, 37, 42, 3>, labels<3>,
-                        sparse_softmax_cross_entropy<>, gpu<Precision>>;
-  const auto x = random_numbers<float>(3 * 37 * 42 * 3, 1);
-  const auto y = random_labels(3, 10);
-  const std::string file = "gpu_test_few.plans";
-  const auto run = [&](model_t& m) {
-    m.keep_plans(file);
-    m.initialize(1);
-    disturb(m);
-    return m.backward(x, y);
-  };
-  model_t usual, there;
-  const float loss = run(usual);
-  const auto logits = usual.forward(x);
-  choose_everywhere(file, way, kind);
-  CHECK(run(there) == Approx(loss).epsilon(l.forward));
-  for (int v = 0; v < model_t::variable_count; ++v) {
-    INFO(usual.variable_name(v));
-    CHECK(distance_of(there.gradient(v), usual.gradient(v)) < l.gradients);
-  }
-  CHECK(distance_of(there.forward(x), logits) < 2 * l.forward);
-  std::remove(file.c_str());
-  CHECK(has_way(there.plans(), kind, way));
-}
-
-}  // namespace
-
-// Tiles that hang over the images' edges, and rows that no window covers.
-TEST_CASE("each way to convolve few channels in bfloat16") {
-  for (const char* kind : {"forward bf16", "forward, pooled bf16", "data gradient bf16",
-                           "weight gradient bf16"})
-    compare_few_channels<bfloat16>("halo", kind, {1e-2, 8e-2});
-}
-TEST_CASE("each way to convolve few channels in float") {
-  for (const char* kind : {"forward float", "data gradient float"})
-    compare_few_channels<float>("exact halo", kind, {1e-5, 1e-4});
-}
-TEST_CASE("each way to convolve few channels in TF32") {
-  compare_few_channels<tf32>("stem", "forward tf32", {5e-3, 1e-1});
-  for (const char* kind : {"forward tf32", "forward, pooled tf32", "data gradient tf32"})
-    compare_few_channels<tf32>("halo", kind, {5e-3, 1e-1});
-  compare_few_channels<tf32>("halo", "weight gradient tf32", {1e-6, 2e-3});
 }
 
 namespace {

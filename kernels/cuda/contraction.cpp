@@ -2,13 +2,7 @@
 #include <algorithm>
 
 #include "direct.hpp"
-#include "halo_convolution.hpp"
-#include "halo_float.hpp"
-#include "halo_tf32.hpp"
 #include "plans.hpp"
-#include "stem_convolution.hpp"
-#include "stem_tf32.hpp"
-#include "tf32_filter.hpp"
 
 namespace slim::cuda {
 namespace {
@@ -97,99 +91,6 @@ candidate patches_forward(stream& s, const convolution_shape& c, number type) {
           }};
 }
 
-bool is_stem(const convolution_shape& c, const operands& o, number type) {
-  return o.x.type == type && o.w.type == type && !o.residual &&
-         (o.f == function::identity || o.f == function::relu) &&
-         stem_serves(c.c, c.k, c.kernel_h, c.kernel_w, c.stride_h, c.stride_w, c.rate_h, c.rate_w,
-                     c.pad_top, c.pad_left) &&
-         c.out_h == c.h && c.out_w == c.w;
-}
-candidate stem_way(stream& s, const convolution_shape& c) {
-  return {"stem", 0, [&s, c](const operands& o, void*) {
-            stem_forward(o.x.data, o.w.data, static_cast<const float*>(o.bias.data), o.y.data,
-                         {c.n, c.h, c.w}, o.f == function::relu, s.handle);
-            s.check("a stem convolution");
-          }};
-}
-
-candidate stem_tf32_way(stream& s, const convolution_shape& c) {
-  return {"stem", 0, [&s, c](const operands& o, void*) {
-            stem_forward_tf32(static_cast<const float*>(o.x.data),
-                              static_cast<const float*>(o.w.data),
-                              static_cast<const float*>(o.bias.data),
-                              static_cast<float*>(o.y.data), {c.n, c.h, c.w},
-                              o.f == function::relu, s.handle);
-            s.check("a stem convolution in TF32");
-          }};
-}
-
-/// 3x3 convolutions at stride 1, SAME.
-bool is_3x3(const convolution_shape& c) {
-  return c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 &&
-         c.rate_h == 1 && c.rate_w == 1 && c.pad_top == 1 && c.pad_left == 1 && c.out_h == c.h &&
-         c.out_w == c.w;
-}
-/// Those of few channels, whose kernels know bfloat16 and ReLU alone.
-bool has_halo(const convolution_shape& c, const operands& o) {
-  return o.x.type == number::bf16 && o.w.type == number::bf16 && is_3x3(c);
-}
-bool has_halo_forward(const convolution_shape& c, const operands& o) {
-  return has_halo(c, o) && halo_serves_forward({c.c, c.k}) && !o.residual &&
-         o.y.type == number::bf16 &&
-         (!o.bias || o.bias.type == number::bf16) &&
-         (o.f == function::identity || o.f == function::relu);
-}
-candidate halo_way(stream& s, const convolution_shape& c) {
-  return {"halo", 0, [&s, c](const operands& o, void*) {
-            halo_forward(o.x.data, o.w.data, o.bias.data, o.y.data, {c.n, c.h, c.w}, {c.c, c.k},
-                         o.f == function::relu, s.multiprocessors, s.handle);
-            s.check("a convolution of few channels");
-          }};
-}
-/// Those of floats in TF32.
-bool has_halo_tf32(const stream& s, const convolution_shape& c, const operands& o) {
-  const auto is_float = [](const array& a) { return !a || a.type == number::f32; };
-  return s.precision == math::tf32 && is_float(o.x) && is_float(o.w) && is_float(o.y) &&
-         is_float(o.bias) && is_float(o.saved) && !o.residual && is_3x3(c) &&
-         halo_tf32_serves({c.c, c.k}) && (o.f == function::identity || o.f == function::relu);
-}
-const float* floats(const array& a) { return static_cast<const float*>(a.data); }
-candidate halo_tf32_way(stream& s, const convolution_shape& c) {
-  return {"halo", 0, [&s, c](const operands& o, void*) {
-            halo_tf32_forward(floats(o.x), floats(o.w), floats(o.bias),
-                              static_cast<float*>(o.y.data), {c.n, c.h, c.w},
-                              o.f == function::relu, s.multiprocessors, s.handle);
-            s.check("a convolution of few channels in TF32");
-          }};
-}
-/// The pooled output is y, its winners `saved`.
-candidate halo_tf32_pooled_way(stream& s, const convolution_shape& c) {
-  return {"halo", 0, [&s, c](const operands& o, void*) {
-            halo_tf32_forward_pooled(floats(o.x), floats(o.w), floats(o.bias),
-                                     static_cast<float*>(o.y.data),
-                                     static_cast<unsigned char*>(o.saved.data), {c.n, c.h, c.w},
-                                     o.f == function::relu, s.multiprocessors, s.handle);
-            s.check("a pooled convolution of few channels in TF32");
-          }};
-}
-candidate halo_tf32_data_way(stream& s, const convolution_shape& c) {
-  return {"halo", 0, [&s, c](const operands& o, void*) {
-            halo_tf32_backward_data(floats(o.x), floats(o.w), floats(o.saved),
-                                    static_cast<float*>(o.y.data), {c.n, c.h, c.w},
-                                    s.multiprocessors, s.handle);
-            s.check("the data gradient of a convolution of few channels in TF32");
-          }};
-}
-/// The pooled output is y, its winners `saved`.
-candidate halo_pooled_way(stream& s, const convolution_shape& c) {
-  return {"halo", 0, [&s, c](const operands& o, void*) {
-            halo_forward_pooled(o.x.data, o.w.data, o.bias.data, o.y.data,
-                                static_cast<unsigned char*>(o.saved.data), {c.n, c.h, c.w},
-                                {c.c, c.k}, o.f == function::relu, s.multiprocessors, s.handle);
-            s.check("a pooled convolution of few channels");
-          }};
-}
-
 std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const operands& o) {
   std::vector<candidate> ways;
   if (o.f == function::identity || o.f == function::relu)
@@ -202,17 +103,8 @@ std::vector<candidate> forward_ways(stream& s, const convolution_shape& c, const
                         finish(s, a);
                       }});
   if (is_product(c)) ways.push_back(product_forward(s, c));
-  const bool float_bias = !o.bias || o.bias.type == number::f32;
-  if (is_stem(c, o, number::bf16) && float_bias) ways.push_back(stem_way(s, c));
-  if (s.precision == math::tf32 && is_stem(c, o, number::f32) && float_bias)
-    ways.push_back(stem_tf32_way(s, c));
-  if (has_halo_forward(c, o)) ways.push_back(halo_way(s, c));
   if (ways.empty() || s.precision == math::exact) ways.push_back(patches_forward(s, c, o.x.type));
-  if (has_halo_tf32(s, c, o)) ways.push_back(halo_tf32_way(s, c));
-  if (s.precision != math::bf16 && halo_float_serves_forward(c, o))
-    ways.push_back({"exact halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
-                      halo_float_forward(s, c, a, memory);
-                    }});
+  append(ways, own_forward(s, c, o));
   if (s.precision != math::bf16 && !o.residual && direct_serves(c, o))
     ways.push_back({"direct", 0, [&s, c](const operands& a, void*) {
                       if (a.f == function::identity || a.f == function::relu)
@@ -238,13 +130,6 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
     then_mask({"product", 0, [&s, c](const operands& a, void*) {
                  multiply(s, {long{c.n} * c.h * c.w, c.c, c.k}, a.x, a.w, a.y);
                }});
-  if (has_halo(c, o) && halo_serves_backward_data({c.c, c.k}) && o.y.type == number::bf16 &&
-      (!o.saved || (o.f == function::relu && o.saved.type == number::bf16)))
-    ways.push_back({"halo", 0, [&s, c](const operands& a, void*) {
-                      halo_backward_data(a.x.data, a.w.data, a.saved.data, a.y.data,
-                                         {c.n, c.h, c.w}, {c.c, c.k}, s.multiprocessors, s.handle);
-                      s.check("the data gradient of a convolution of few channels");
-                    }});
   if (ways.empty() || s.precision == math::exact)
     then_mask({"patches", patches_bytes(c, o.x.type), [&s, c](const operands& a, void* memory) {
                  const long each = long{c.out_h} * c.out_w;
@@ -254,15 +139,10 @@ std::vector<candidate> backward_data_ways(stream& s, const convolution_shape& c,
                    gather_gradients(s, c, patches, first, count, a.y);
                  });
                }});
-  if (has_halo_tf32(s, c, o) && (!o.saved || o.f == function::relu))
-    ways.push_back(halo_tf32_data_way(s, c));
-  if (s.precision != math::bf16 && halo_float_serves_backward_data(c, o))
-    ways.push_back({"exact halo", halo_float_workspace(c), [&s, c](const operands& a, void* memory) {
-                      halo_float_backward_data(s, c, a, memory);
-                    }});
+  append(ways, own_backward_data(s, c, o));
   if (s.precision != math::bf16 && c.stride_h == 1 && c.stride_w == 1 && direct_serves(c, o)) {
-    candidate direct{
-        "direct", 0, [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }};
+    candidate direct{"direct", 0,
+                     [&s, c](const operands& a, void*) { direct_backward_data(s, c, a); }};
     if (!o.saved || o.f == function::relu)
       ways.push_back(std::move(direct));
     else
@@ -288,25 +168,6 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
     ways.push_back({"product", 0, [&s, c](const operands& a, void*) {
                       multiply(s, {c.c, c.k, long{c.n} * c.h * c.w, true, false}, a.x, a.w, a.y);
                     }});
-  if (has_halo(c, o) && halo_serves_backward_filter({c.c, c.k}))
-    ways.push_back({"halo",
-                    static_cast<std::size_t>(halo_filter_workspace({c.n, c.h, c.w}, {c.c, c.k})),
-                    [&s, c](const operands& a, void* memory) {
-                      halo_backward_filter(a.x.data, a.w.data, static_cast<float*>(a.y.data),
-                                           memory, {c.n, c.h, c.w}, {c.c, c.k}, s.handle);
-                      s.check("the weight gradient of a convolution");
-                    }});
-  if (s.precision == math::tf32 && o.x.type == number::f32 && o.w.type == number::f32 &&
-      is_3x3(c) && tf32_filter_serves({c.c, c.k}))
-    ways.push_back({"halo",
-                    static_cast<std::size_t>(tf32_filter_workspace({c.n, c.h, c.w}, {c.c, c.k})),
-                    [&s, c](const operands& a, void* memory) {
-                      tf32_backward_filter(static_cast<const float*>(a.x.data),
-                                           static_cast<const float*>(a.w.data),
-                                           static_cast<float*>(a.y.data), memory,
-                                           {c.n, c.h, c.w}, {c.c, c.k}, s.handle);
-                      s.check("the weight gradient of a convolution in TF32");
-                    }});
   if (ways.empty() || s.precision == math::exact)
     ways.push_back(
         {"patches", patches_bytes(c, o.x.type), [&s, c](const operands& a, void* memory) {
@@ -317,6 +178,7 @@ std::vector<candidate> backward_filter_ways(stream& s, const convolution_shape& 
                       part_of(a.w, first * each * c.k, count * each * c.k), a.y);
            });
          }});
+  append(ways, own_backward_filter(s, c, o));
   if (s.precision != math::bf16 && direct_serves(c, o))
     ways.push_back({"direct", direct_filter_workspace(s, c),
                     [&s, c](const operands& a, void* m) { direct_backward_filter(s, c, a, m); }});
@@ -369,8 +231,8 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   operands o;
   o.x = x, o.w = w, o.bias = bias, o.f = f, o.y = y;
   const std::vector<int> pieces = pieces_to_try(c, x.type);
-  const bool halo = has_halo_forward(c, o), halo_tf32 = has_halo_tf32(s, c, o);
-  if (pieces.empty() && !halo && !halo_tf32) return pool_in_pieces(s, c, o, whole, winners, c.n);
+  if (pieces.empty() && own_forward_pooled(s, c, o).empty())
+    return pool_in_pieces(s, c, o, whole, winners, c.n);
   o.residual = whole, o.saved = winners;  // as operands, for the ways that are kept
   const auto way = [&](const std::string& name, int images) {
     return candidate{name, 0, [&s, c, images](const operands& a, void*) {
@@ -380,8 +242,7 @@ void convolution_max_pool(stream& s, const convolution_shape& c, array x, array 
   s.plans->run(s, key_of("forward, pooled", s, c, o), o, [&] {
     std::vector<candidate> ways{way("at once", c.n)};
     for (const int n : pieces) ways.push_back(way("by " + std::to_string(n) + " images", n));
-    if (halo) ways.push_back(halo_pooled_way(s, c));
-    if (halo_tf32) ways.push_back(halo_tf32_pooled_way(s, c));
+    append(ways, own_forward_pooled(s, c, o));
     return ways;
   });
 }
@@ -397,15 +258,7 @@ void convolution_backward_filter(stream& s, const convolution_shape& c, array x,
                                  array db) {
   operands o;
   o.x = x, o.w = dy, o.y = dw;
-  if (is_stem(c, o, number::bf16)) {
-    // The biases' gradient comes with it, wanted or not.
-    const auto bytes = static_cast<std::size_t>(stem_filter_workspace({c.n, c.h, c.w}));
-    auto* workspace = static_cast<std::byte*>(s.scratch(bytes + std::size_t(c.k) * sizeof(float)));
-    stem_backward_filter(x.data, dy.data, static_cast<float*>(dw.data),
-                         static_cast<float*>(db ? db.data : workspace + bytes), workspace,
-                         {c.n, c.h, c.w}, s.handle);
-    return s.check("a stem's weight gradient");
-  }
+  if (own_stem_gradients(s, c, x, dy, dw, db)) return;
   s.plans->run(s, key_of("weight gradient", s, c, o), o,
                [&] { return backward_filter_ways(s, c, o); });
   if (db) sum_rows(s, dy, db);

@@ -6,8 +6,8 @@
 namespace slim::cuda {
 namespace {
 
-/// Division by an int that does not change, of ints from 0 on, as a product and a shift (Granlund and
-/// Montgomery, PLDI 1994).
+/// Division by an int that does not change, of ints from 0 on, as a product and a shift (Granlund
+/// and Montgomery, PLDI 1994).
 class divisor {
  public:
   divisor() = default;
@@ -86,7 +86,8 @@ struct offset_in_window {
 
   offset_in_window() = default;
   __device__ offset_in_window(const geometry& g, const patch_place& at)
-      : down(at.a < g.kernel_h ? at.a * g.step_h : nowhere), right(at.b * g.step_w),
+      : down(at.a < g.kernel_h ? at.a * g.step_h : nowhere),
+        right(at.b * g.step_w),
         elements((at.a * g.step_h * g.w + right) * g.c + at.c) {}
   /// Null outside of the image, and behind the patch.
   __device__ const float* in(const float* x, const geometry& g, const window_at& window) const {
@@ -187,8 +188,7 @@ struct turned_patches_left {
         const window_at window(g, at.pixel + half * product_depth / 2 + term, pixels);
         const float* const from = at.rows[0].in(x, g, window);
         if constexpr (Pair) {
-          const float2 both =
-              from == nullptr ? float2{} : *reinterpret_cast<const float2*>(from);
+          const float2 both = from == nullptr ? float2{} : *reinterpret_cast<const float2*>(from);
           values[0][half][term] = both.x, values[1][half][term] = both.y;
         } else {
           values[0][half][term] = value_at(from);
@@ -243,10 +243,9 @@ struct turned_matrix_left {
 #pragma unroll
       for (int term = 0; term < 4; ++term) {
         const int further = half * product_depth / 2 + term;
-        const float2 both =
-            at.at + further < terms
-                ? *reinterpret_cast<const float2*>(at.from + long{further} * rows)
-                : float2{};
+        const float2 both = at.at + further < terms
+                                ? *reinterpret_cast<const float2*>(at.from + long{further} * rows)
+                                : float2{};
         values[0][half][term] = both.x, values[1][half][term] = both.y;
       }
     at.from += long{product_depth} * rows, at.at += product_depth;
@@ -339,17 +338,6 @@ struct matrix_rows {
 /// What is no number stays so.
 __device__ inline float activated_by(bool relu, float v) { return relu && v <= 0 ? 0 : v; }
 
-struct activated {
-  elements bias;
-  bool relu;
-  float* y;
-  int columns;
-
-  __device__ float* place(int m, int n, int) const { return y + long{m} * columns + n; }
-  __device__ float value(int, int n, float sum) const {
-    return activated_by(relu, bias.there() ? sum + bias[n] : sum);
-  }
-};
 /// Zero where `saved` is not positive.
 struct masked {
   const float* saved;
@@ -390,8 +378,8 @@ __device__ inline void put_pair(const Out& out, int m, int n, int split, float f
   }
 }
 
-/// out = left right, [m, out.columns], sums of terms in `steps` times the products' depth; gridDim.z
-/// splits share those. A block makes a tile; several at a time hide each other's waiting.
+/// out = left right, [m, out.columns], sums of terms in `steps` times the products' depth;
+/// gridDim.z splits share those. A block makes a tile; several at a time hide each other's waiting.
 template <class Left, class Right, class Out>
 __global__ void __launch_bounds__(product_threads, 3)
     implicit_product(Left left, Right right, Out out, int m, int steps) {
@@ -426,8 +414,7 @@ __global__ void __launch_bounds__(product_threads, 3)
 #pragma unroll
   for (int i = 0; i < count; i += 2) {
     const int at_m = first_m + Left::row(i / 2 % 2), at_n = first_n + i / 4 * 8 + 2 * member();
-    if (at_m < m && at_n < out.columns)
-      put_pair(out, at_m, at_n, blockIdx.z, sums[i], sums[i + 1]);
+    if (at_m < m && at_n < out.columns) put_pair(out, at_m, at_n, blockIdx.z, sums[i], sums[i + 1]);
   }
 }
 
@@ -487,7 +474,8 @@ void start_splits(stream& s, const Left& left, const Right& right, int m, int n,
                   int splits, void* workspace, array bias, bool relu, float* y) {
   const bool whole = splits == 1;
   float* const sums = whole ? y : static_cast<float*>(workspace);
-  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), relu}, m, terms, splits);
+  start(s, left, right, sums_or_activated{sums, m, n, whole, elements(bias), relu}, m, terms,
+        splits);
   if (!whole)
     launch(s, "a product's sums", &add_splits, in_tiles(long{m} * n, split_columns),
            dim3(split_columns, split_lanes), 0, static_cast<const float*>(sums), splits,
@@ -499,15 +487,21 @@ const float* floats(const array& a) { return static_cast<const float*>(a.data); 
 }  // namespace
 
 bool direct_serves(const convolution_shape& c, const operands& o) {
-  constexpr double most = (1u << 31) - 256;  // fetches go beyond the end
-  const bool small = double(c.n) * c.out_h * c.out_w < most && double(c.n) * c.h * c.w < most &&
-                     double(c.patch()) * c.k < most;
-  return small && o.x.type == number::f32 && o.w.type == number::f32 && o.y.type == number::f32;
+  // Places are ints, and fetches go beyond the end.
+  constexpr double most = 1u << 30, most_filters = 65535 * 32;
+  const double input = double(c.n) * c.h * c.w, output = double(c.n) * c.out_h * c.out_w;
+  const bool small = input < most && output < most && double(c.patch()) * c.k < most &&
+                     double(c.h) * c.w * c.c < most && double(c.out_h) * c.out_w * c.k < most &&
+                     c.k <= most_filters && c.c <= most_filters;
+  const auto is_float = [](const array& a) { return !a || a.type == number::f32; };
+  return small && input > 0 && output > 0 && is_float(o.x) && is_float(o.w) && is_float(o.y) &&
+         is_float(o.saved);
 }
 
 void direct_forward(stream& s, const convolution_shape& c, const operands& o) {
-  const activated out{elements(o.bias), o.f == function::relu, static_cast<float*>(o.y.data), c.k};
   const int pixels = c.output_pixels(), patch = c.patch();
+  const sums_or_activated out{static_cast<float*>(o.y.data), pixels, c.k, true, elements(o.bias),
+                              o.f == function::relu};
   with_divisible<4>(c.c, [&](auto quads) {
     constexpr bool quad = decltype(quads)::value;
     const patches_left<quad> left{floats(o.x), geometry::forward(c), pixels};
@@ -525,8 +519,8 @@ void direct_backward_data(stream& s, const convolution_shape& c, const operands&
   with_divisible<4>(c.k, [&](auto quads) {
     const patches_left<decltype(quads)::value> left{floats(o.x), geometry::backward(c), pixels};
     with_width(c.c, [&](auto width) {
-      const rows_right<decltype(width)::value, weight_rows> right{
-          {floats(o.w), taps, c.k, c.c}, c.c};
+      const rows_right<decltype(width)::value, weight_rows> right{{floats(o.w), taps, c.k, c.c},
+                                                                  c.c};
       start(s, left, right, out, pixels, taps * c.k);
     });
   });
@@ -552,12 +546,12 @@ void direct_backward_filter(stream& s, const convolution_shape& c, const operand
 }
 
 bool direct_serves(const stream& s, const product& p, const operands& o) {
-  constexpr long most = (1L << 31) - 256;
-  const bool all_float = o.x.type == number::f32 && o.w.type == number::f32 &&
-                         o.y.type == number::f32;
-  return s.precision == math::exact && all_float && !p.accumulate && p.m < most && p.n < most &&
-         p.k < most && (p.a_turned ? p.m : p.k) % 4 == 0 && (p.b_turned ? p.k : p.n) % 4 == 0 &&
-         !(p.a_turned && p.b_turned) && p.n > 32;
+  constexpr long most = 1L << 30, most_columns = 65535 * 64;
+  const bool all_float =
+      o.x.type == number::f32 && o.w.type == number::f32 && o.y.type == number::f32;
+  return s.precision == math::exact && all_float && !p.accumulate && p.m > 0 && p.k > 0 &&
+         p.m < most && p.n <= most_columns && p.k < most && (p.a_turned ? p.m : p.k) % 4 == 0 &&
+         (p.b_turned ? p.k : p.n) % 4 == 0 && !(p.a_turned && p.b_turned) && p.n > 32;
 }
 std::size_t direct_workspace(const stream& s, const product& p) {
   const int splits = splits_of(s, p.m, p.n, p.k);

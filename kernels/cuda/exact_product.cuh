@@ -1,11 +1,12 @@
-// Products of floats on Hopper's tensor cores, as exact as a float's own: each factor is a sum of two
-// TF32 numbers, high and low, and three of the four products are added (the fourth is below what a
-// float holds). Factors that are not finite make a sum that is no number.
+// Products of floats on Hopper's tensor cores, as exact as a float's own: each factor is a sum of
+// two TF32 numbers, high and low, and three of the four products are added (the fourth is below
+// what a float holds). Factors that are not finite, or within 2^-12 of the largest float, make a
+// sum that is no number.
 //
-// Four warps multiply [64, 32] by [32, columns]. A lane is (group, member) = (lane / 4, lane % 4). Of
-// the left side it has two rows, 16 warp + group and eight further, and of each of their two halves of
-// 16 terms four neighbours, from 4 member on; the right side is in shared memory. In which order terms
-// are added is free, so both sides may be read by neighbours.
+// Four warps multiply [64, 32] by [32, columns]. A lane is (group, member) = (lane / 4, lane % 4).
+// Of the left side it has two rows, 16 warp + group and eight further, and of each of their two
+// halves of 16 terms four neighbours, from 4 member on; the right side is in shared memory. In
+// which order terms are added is free, so both sides may be read by neighbours.
 #pragma once
 
 #include "launch.cuh"
@@ -18,6 +19,13 @@ inline constexpr int product_rows = 64, product_depth = 32, product_threads = 12
 using left_share = float[2][2][4];
 /// 16 terms of a column of the right side: [term / 4][term % 4].
 using right_share = float[4][4];
+
+/// Rounded to TF32; what is left is a TF32 number but for 2^-22 of the whole, for its sign is any
+/// and the hardware takes the upper 19 bits.
+__device__ inline float upper_part(float value) {
+  constexpr unsigned half = 0x1000, kept = 0xffffe000;
+  return __uint_as_float((__float_as_uint(value) + half) & kept);
+}
 
 /// The right side: pieces of 16 bytes have terms of one half and column, of the same rest by four.
 template <int Columns>
@@ -33,13 +41,6 @@ struct alignas(128) right_factor {
       low[half][rest][column] = {from[0][rest] - upper.x, from[1][rest] - upper.y,
                                  from[2][rest] - upper.z, from[3][rest] - upper.w};
     }
-  }
-
-  /// Rounded to TF32; what is left is a TF32 number but for 2^-22 of the whole, for its sign is any
-  /// and the hardware takes the upper 19 bits.
-  __device__ static float upper_part(float value) {
-    constexpr unsigned half = 0x1000, kept = 0xffffe000;
-    return __uint_as_float((__float_as_uint(value) + half) & kept);
   }
 };
 
@@ -64,10 +65,11 @@ __device__ inline void show_factor() {
   __syncthreads();
 }
 
-/// Starts d = left * right. Neither may change until `wait_products(d)`.
+/// Starts d = left * right, whose high and low part are matrices in shared memory: pieces of 16
+/// bytes, [8, Columns]. They may not change until `wait_products(d)`.
 template <int Columns>
-__device__ inline void start_product(product_share<Columns>& d, const left_share& left,
-                                     const right_factor<Columns>& right) {
+__device__ inline void start_product(float (&d)[Columns / 2], const left_share& left,
+                                     uint32_t right_high, uint32_t right_low) {
   constexpr int steps = product_depth / 8, piece = Columns * 16;
   uint32_t high[steps][4], low[steps][4];
 #pragma unroll
@@ -75,24 +77,28 @@ __device__ inline void start_product(product_share<Columns>& d, const left_share
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float value = left[i % 2][step / 2][step % 2 * 2 + i / 2];
-      const float upper = right_factor<Columns>::upper_part(value);
+      const float upper = upper_part(value);
       high[step][i] = __float_as_uint(upper), low[step][i] = __float_as_uint(value - upper);
     }
-  const uint32_t at_high = shared_address(right.high), at_low = shared_address(right.low);
   const auto matrix = [](uint32_t at, int step) {
     return plain_matrix_at(at + step * 2 * piece, 128, piece);
   };
   begin_products();
 #pragma unroll
   for (int step = 0; step < steps; ++step)
-    multiply_add_tf32(d, low[step], matrix(at_high, step), step > 0);
+    multiply_add_tf32(d, low[step], matrix(right_high, step), step > 0);
 #pragma unroll
   for (int step = 0; step < steps; ++step)
-    multiply_add_tf32(d, high[step], matrix(at_low, step), true);
+    multiply_add_tf32(d, high[step], matrix(right_low, step), true);
 #pragma unroll
   for (int step = 0; step < steps; ++step)
-    multiply_add_tf32(d, high[step], matrix(at_high, step), true);
+    multiply_add_tf32(d, high[step], matrix(right_high, step), true);
   commit_products();
+}
+template <int Columns>
+__device__ inline void start_product(product_share<Columns>& d, const left_share& left,
+                                     const right_factor<Columns>& right) {
+  start_product<Columns>(d, left, shared_address(right.high), shared_address(right.low));
 }
 
 }  // namespace slim::cuda

@@ -1,5 +1,6 @@
 // What the kernels of 3x3 convolutions' weight gradients share: blocks with 64 filters and some of
-// the channels, which have every so many pieces of the images; the sums that they leave; their total.
+// the channels, which have every so many pieces of the images; the sums that they leave; their
+// total.
 #pragma once
 
 #include <algorithm>
@@ -9,29 +10,36 @@
 namespace slim::cuda {
 
 inline constexpr int filter_taps = 9, block_filters = 64;
+/// What a block adds up: [9, channels, 64 filters].
+constexpr int sums_of_block(int channels) { return filter_taps * channels * block_filters; }
 
 /// How blocks share the work: pairs of 64 filters and so many channels, of each so many splits.
 struct filter_division {
-  /// One block for each multiprocessor of an H100 or H200; a constant, so that the order of the sums
-  /// is the same everywhere.
+  /// One block for each multiprocessor of an H100 SXM or H200; a constant, so that the order of the
+  /// sums is the same everywhere.
   static constexpr int most_blocks = 132;
-  int channels, in_blocks, out_blocks, splits;
+  int channels, in_blocks, pairs, splits;
 
+  /// `c` has both.
+  static constexpr int pairs_of(halo_channels c, int channels) {
+    return (c.in + channels - 1) / channels * (c.out / block_filters);
+  }
   filter_division(int pieces, halo_channels c, int channels)
-      : channels(channels), in_blocks((c.in + channels - 1) / channels),
-        out_blocks(c.out / block_filters),
-        splits(std::max(1, std::min(most_blocks / pairs(), pieces))) {}
-  int pairs() const { return in_blocks * out_blocks; }
-  dim3 grid() const { return dim3(splits, pairs()); }
-  long sums_of_block() const { return long{filter_taps} * channels * block_filters; }
-  long bytes() const { return long{pairs()} * splits * sums_of_block() * long{sizeof(float)}; }
+      : channels(channels),
+        in_blocks((c.in + channels - 1) / channels),
+        pairs(pairs_of(c, channels)),
+        splits(std::max(1, std::min(most_blocks / pairs, pieces))) {}
+  dim3 grid() const { return dim3(splits, pairs); }
+  long bytes() const {
+    return long{pairs} * splits * sums_of_block(channels) * long{sizeof(float)};
+  }
 };
 
 /// The block's part of the sums [pairs, splits, 9, Channels, 64].
 template <int Channels>
 __device__ inline float* sums_of_this_block(float* partial) {
   const long block = long{blockIdx.y} * gridDim.x + blockIdx.x;
-  return partial + block * (filter_taps * Channels * block_filters);
+  return partial + block * sums_of_block(Channels);
 }
 
 /// Writes what a group of four warps has of three taps, [64 filters, 3 * Channels] as wgmma leaves
@@ -55,8 +63,9 @@ __global__ void filter_total(const float* partial, int splits, halo_channels c, 
   const int filter = at % c.out, channel = at / c.out % c.in, tap = at / c.out / c.in;
   const int in_blocks = (c.in + Channels - 1) / Channels;
   const int pair = filter / block_filters * in_blocks + channel / Channels;
-  const int in_block = (tap * Channels + channel % Channels) * block_filters + filter % block_filters;
-  constexpr int count = filter_taps * Channels * block_filters;
+  const int in_block =
+      (tap * Channels + channel % Channels) * block_filters + filter % block_filters;
+  constexpr int count = sums_of_block(Channels);
   const float* const from = partial + long{pair} * splits * count + in_block;
   float sum = 0;
 #pragma unroll 12

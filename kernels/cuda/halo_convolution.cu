@@ -3,8 +3,8 @@
 #include "hopper.cuh"
 #include "window_maximum.cuh"
 
-// A persistent block for each multiprocessor: one warp orders tiles with their border into a ring of
-// shared memory, and two groups of four warps make the products,
+// A persistent block for each multiprocessor: one warp orders tiles with their border into a ring
+// of shared memory, and two groups of four warps make the products,
 //   [64 filters, 128 pixels] += [64 filters, 16 channels] * [16 channels, 128 pixels],
 // nine filter taps times four pieces of channels for a tile. The left side, all weights of 64
 // filters, lies in the group's registers. The right side is the tile itself: eight pixels of a row
@@ -13,8 +13,8 @@
 // the other's epilogue. Results go through shared memory, so that whole lines are written.
 //
 // A lane is (group, member) = (lane / 4, lane % 4) and holds filters 16 warp + 2 group and the next
-// (the rows of the left side are numbered so), of pixels 2 member and the next in each of the tile's
-// 16 rows: whole 2x2 windows, whose maximum needs no other lane.
+// (the rows of the left side are numbered so), of pixels 2 member and the next in each of the
+// tile's 16 rows: whole 2x2 windows, whose maximum needs no other lane.
 
 namespace slim::cuda {
 namespace {
@@ -190,10 +190,7 @@ struct gradient_form {
     }
   }
   /// All ones in the halves that are positive.
-  __device__ static uint32_t mask_of(uint32_t pair) {
-    const uint32_t positive = __vcmpgts2(pair, 0);
-    return positive;
-  }
+  __device__ static uint32_t mask_of(uint32_t pair) { return __vcmpgts2(pair, 0); }
   __device__ static void store(const arguments& a, uint32_t out, int first, place p) {
     store_box(a.y, out, first, p);
   }
@@ -208,6 +205,8 @@ struct layout {
   static constexpr int saved_at = swizzled_bytes(halo_bytes);
   static constexpr int stage_bytes = saved_at + (Form::saved ? tile_bytes : 0);
   static constexpr int stages = Form::saved ? 4 : 8;
+  // So a stage is always the same group's, which has seen all its phases.
+  static_assert(stages % consumers == 0);
   static constexpr int out_at = stages * stage_bytes;
   static constexpr int out_bytes = swizzled_bytes(Form::out_bytes);
   static constexpr int bytes = out_at + consumers * out_bytes + 1024;  // to be aligned to 1024
@@ -279,10 +278,10 @@ __global__ void __launch_bounds__(threads, 1) halo_kernel(const __grid_constant_
   }
   __syncthreads();
   if (threadIdx.x < group_threads) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    keep_registers<24>();
     if (threadIdx.x == 0) order_tiles<Form>(a, memory, full, empty);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    take_registers<240>();
     multiply_tiles<Form>(a, memory, full, empty);
   }
 }
@@ -330,7 +329,8 @@ void halo_forward_pooled(const void* x, const void* weights, const void* bias, v
   arguments a = arguments_of(x, weights, bias, size, c.out);
   a.y = boxes_of(y, pooled, c.out, tile_h / 2, tile_w / 2);
   a.relu = relu, a.with_winners = winners != nullptr;
-  if (winners != nullptr) a.winners = boxes_of(winners, pooled, c.out, tile_h / 2, tile_w / 2, box_number::byte);
+  if (winners != nullptr)
+    a.winners = boxes_of(winners, pooled, c.out, tile_h / 2, tile_w / 2, box_number::byte);
   start<pooled_form>(a, multiprocessors, stream);
 }
 

@@ -1,9 +1,9 @@
 #include "filter_sums.cuh"
 
-// The weights' gradient of 3x3 convolutions: [64 filters, 9 taps of 64 channels], a sum over pixels.
-// A block has 64 filters, 64 channels and every so many tiles; a warp orders the tiles, that of the
-// output's gradient and that of the images with its border. Of three groups of four warps each has a
-// row of the filter, whose products are
+// The weights' gradient of 3x3 convolutions: [64 filters, 9 taps of 64 channels], a sum over
+// pixels. A block has 64 filters, 64 channels and every so many tiles; a warp orders the tiles,
+// that of the output's gradient and that of the images with its border. Of three groups of four
+// warps each has a row of the filter, whose products are
 //   [64 filters, 3 * 64 channels] += [64 filters, 16 pixels] * [16 pixels, 3 * 64 channels],
 // both sides turned in shared memory: 16 pixels are two rows of a tile, and the three taps are the
 // same pixels, each time moved by one. All sums stay in registers until the end.
@@ -26,7 +26,7 @@ struct arguments {
 
 __device__ void order_tiles(const arguments& a, uint32_t memory, uint64_t* full, uint64_t* empty) {
   const int channel = blockIdx.y % a.in_blocks * block_channels;
-  const int filter = blockIdx.y / a.in_blocks * block_channels, tiles = tiles_of(a.size);
+  const int filter = blockIdx.y / a.in_blocks * block_filters, tiles = tiles_of(a.size);
   for (int turn = 0, tile = blockIdx.x; tile < tiles; ++turn, tile += gridDim.x) {
     const int stage = turn % stages;
     const place p = place_of(tile, a.size);
@@ -61,19 +61,18 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
     if (leads_warp && turn > 0) arrive(empty + (turn - 1) % stages);
   }
   wait_products(d);
-  write_sums(d, sums_of_this_block<block_channels>(a.partial) +
-                    row * 3 * block_channels * block_filters);
+  write_sums(
+      d, sums_of_this_block<block_channels>(a.partial) + row * 3 * block_channels * block_filters);
 }
 
-__global__ void __launch_bounds__(threads, 1)
-    filter_kernel(const __grid_constant__ arguments a) {
+__global__ void __launch_bounds__(threads, 1) filter_kernel(const __grid_constant__ arguments a) {
   extern __shared__ char shared[];
   __shared__ uint64_t full[stages], empty[stages];
   const uint32_t memory = (shared_address(shared) + 1023) / 1024 * 1024;
   if (threadIdx.x == 0) {
     for (int i = 0; i < stages; ++i) {
       make_barrier(full + i, 1);
-      make_barrier(empty + i, groups * group_threads / 32);
+      make_barrier(empty + i, groups * warps_of_group);
     }
     publish_barriers();
   }
@@ -91,13 +90,11 @@ filter_division division_of(images size, halo_channels c) {
 }  // namespace
 
 bool halo_serves_backward_filter(halo_channels c) {
-  return c.in % block_channels == 0 && c.out % block_channels == 0 &&
-         division_of({1, 1, 1}, c).pairs() <= filter_division::most_blocks / 4;
+  return c.in % block_channels == 0 && c.out % block_filters == 0 &&
+         filter_division::pairs_of(c, block_channels) <= filter_division::most_blocks / 4;
 }
 
-long halo_filter_workspace(images size, halo_channels c) {
-  return division_of(size, c).bytes();
-}
+long halo_filter_workspace(images size, halo_channels c) { return division_of(size, c).bytes(); }
 
 void halo_backward_filter(const void* x, const void* dy, float* dw, void* workspace, images size,
                           halo_channels c, CUstream_st* stream) {

@@ -1,15 +1,14 @@
 #include "halo_float.hpp"
 
-#include "hopper.cuh"
-#include "launch.cuh"
+#include "exact_product.cuh"
 
 // A block has a tile of 16 x 8 pixels and 32 or 64 filters. Step by step, 32 channels of one tap of
 // the kernel, two groups of four warps add up
 //   [64 pixels, filters] += [64 pixels, 32 channels] * [32 channels, filters],
-// each for eight rows of the tile. The left side comes from the tile with its border, 32 channels at a
-// time in shared memory (TMA), into registers, where it is split: a tap moves only where lanes read.
-// The right side comes in the order of its use; the hardware cuts its high part off by itself, and
-// three warps write the low part beside it. Another warp orders the copies.
+// each for eight rows of the tile. The left side comes from the tile with its border, 32 channels
+// at a time in shared memory (TMA), into registers, where it is split: a tap moves only where lanes
+// read. The right side comes in the order of its use; the hardware cuts its high part off by
+// itself, and three warps write the low part beside it. Another warp orders the copies.
 //
 // Which terms of a sum a lane reads is free where both sides agree: member m of the four lanes of a
 // row has channels 8 m + 4 half to 8 m + 4 half + 3, 16 bytes, so that banks are distinct.
@@ -19,7 +18,7 @@ namespace {
 
 constexpr int groups = 2, threads = (1 + groups) * group_threads, group_rows = tile_h / groups;
 constexpr int step_channels = 32, halves = 2, rests = 4, slots = 4, tiles_held = 2;
-constexpr int splitting_warps = 3, warps_of_group = 4;
+constexpr int splitting_warps = 3;
 
 /// The right side's 32 terms of each filter: pieces of 16 bytes have terms 8 i + 4 half + rest, i
 /// from 0 to 3.
@@ -47,7 +46,8 @@ struct arguments {
   }
 };
 
-/// Shared memory: tiles with their border, then slots of right sides, as they are and their low part.
+/// Shared memory: tiles with their border, then slots of right sides, as they are and their low
+/// part.
 template <int Filters>
 struct layout {
   static constexpr int factor_bytes = sizeof(factor<Filters>), slot_bytes = 2 * factor_bytes;
@@ -102,7 +102,7 @@ __device__ void order_copies(const arguments& a, uint32_t memory, barriers& b) {
 }
 
 __device__ float low_part(float value) {
-  // What the hardware takes off; its own lower bits are rounded.
+  // What the hardware takes off, rounded. Of what is not finite the high part makes the sum.
   const float low = value - __uint_as_float(__float_as_uint(value) & 0xffffe000);
   return __uint_as_float(__float_as_uint(low) + 0x1000);
 }
@@ -126,73 +126,44 @@ __device__ void split_factors(const arguments& a, char* slots_at, barriers& b) {
   }
 }
 
-/// The lane's terms of a step: [row][half][term], its rows being of the tile's rows 2 warp and the
-/// next, of column lane / 4.
-struct left_side {
-  float of[2][halves][4];
-
-  __device__ void load(uint32_t tile, int row, int column, int columns) {
-    const int member = threadIdx.x % 4;
+/// Reads the lane's terms of a step: its rows are the tile's row `row` and the next.
+__device__ void read_left(left_share& to, uint32_t tile, int row, int column, int columns) {
+  const int member = threadIdx.x % 4;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int pixel = (row + i) * columns + column;
+  for (int i = 0; i < 2; ++i) {
+    const int pixel = (row + i) * columns + column;
 #pragma unroll
-      for (int half = 0; half < halves; ++half) {
-        float(&v)[4] = of[i][half];
-        const uint32_t at = tile + pixel * 128 + (((2 * member + half) ^ pixel % 8) * 16);
-        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                     : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
-                     : "r"(at)
-                     : "memory");
-      }
+    for (int half = 0; half < halves; ++half) {
+      float(&v)[4] = to[i][half];
+      const uint32_t at = tile + pixel * 128 + (((2 * member + half) ^ pixel % 8) * 16);
+      asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                   : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
+                   : "r"(at)
+                   : "memory");
     }
   }
-};
-
-/// Starts d = left * right.
-template <int Filters>
-__device__ void start_product(float (&d)[Filters / 2], const left_side& left, uint32_t right) {
-  constexpr int products = step_channels / 8, piece = Filters * 16;
-  uint32_t high[products][4], low[products][4];
-#pragma unroll
-  for (int p = 0; p < products; ++p)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float value = left.of[i % 2][p / 2][p % 2 * 2 + i / 2];
-      high[p][i] = (__float_as_uint(value) + 0x1000) & 0xffffe000;
-      low[p][i] = __float_as_uint(value - __uint_as_float(high[p][i]));
-    }
-  const auto high_right = [&](int p) { return plain_matrix_at(right + 2 * p * piece, 128, piece); };
-  const auto low_right = [&](int p) {
-    return plain_matrix_at(right + int(sizeof(factor<Filters>)) + 2 * p * piece, 128, piece);
-  };
-  begin_products();
-#pragma unroll
-  for (int p = 0; p < products; ++p) multiply_add_tf32(d, low[p], high_right(p), p > 0);
-#pragma unroll
-  for (int p = 0; p < products; ++p) multiply_add_tf32(d, high[p], low_right(p), true);
-#pragma unroll
-  for (int p = 0; p < products; ++p) multiply_add_tf32(d, high[p], high_right(p), true);
-  commit_products();
 }
 
 /// Walks the taps of all chunks, for lanes that read the tile.
 class tap_walk {
  public:
-  __device__ tap_walk(const arguments& a, uint32_t memory, barriers& b)
-      : a_(a), b_(b), memory_(memory), tile_bytes_(swizzled_bytes(a.halo_bytes())),
+  __device__ tap_walk(const arguments& a, uint32_t memory, int tile_bytes, barriers& b)
+      : a_(a),
+        b_(b),
+        memory_(memory),
+        tile_bytes_(tile_bytes),
         first_row_((threadIdx.x / group_threads - 1) * group_rows +
                    threadIdx.x % group_threads / 32 * 2) {}
 
   /// Reads what the next tap multiplies; the step before was read to its end.
-  __device__ void read(left_side& to) {
+  __device__ void read(left_share& to) {
     const int tile = chunk_ % tiles_held;
     if (row_ == 0 && column_ == 0) {
       if (chunk_ > 0 && threadIdx.x % 32 == 0) arrive(b_.tile_empty + (chunk_ - 1) % tiles_held);
       wait(b_.tile_full + tile, chunk_ / tiles_held % 2);
     }
-    to.load(memory_ + tile * tile_bytes_, first_row_ + row_, threadIdx.x % 32 / 4 + column_,
-            a_.halo_columns());
+    read_left(to, memory_ + tile * tile_bytes_, first_row_ + row_, threadIdx.x % 32 / 4 + column_,
+              a_.halo_columns());
     if (++column_ < a_.kernel_w) return;
     column_ = 0;
     if (++row_ < a_.kernel_h) return;
@@ -223,9 +194,10 @@ __device__ void finish_pair(const arguments& a, long pixel, int filter, float2 v
 template <int Filters>
 __device__ void multiply_steps(const arguments& a, uint32_t memory, barriers& b) {
   using in = layout<Filters>;
-  const uint32_t slots_at = memory + tiles_held * layout<Filters>(a).tile_bytes;
-  tap_walk walk(a, memory, b);
-  left_side left;
+  const int tile_bytes = in(a).tile_bytes;
+  const uint32_t slots_at = memory + tiles_held * tile_bytes;
+  tap_walk walk(a, memory, tile_bytes, b);
+  left_share left;
   // Tensor cores cut off what does not fit a sum: few terms are summed there, all of them here.
   float sums[Filters / 2] = {}, part[Filters / 2];
   walk.read(left);
@@ -233,7 +205,8 @@ __device__ void multiply_steps(const arguments& a, uint32_t memory, barriers& b)
     const int slot = step % slots, parity = step / slots % 2;
     wait(b.full + slot, parity);
     wait(b.split + slot, parity);
-    start_product<Filters>(part, left, slots_at + slot * in::slot_bytes);
+    const uint32_t right = slots_at + slot * in::slot_bytes;
+    start_product<Filters>(part, left, right, right + in::factor_bytes);
     if (step + 1 < a.steps()) walk.read(left);
     wait_products(part);
     if (threadIdx.x % 32 == 0) arrive(b.empty + slot);
@@ -242,7 +215,8 @@ __device__ void multiply_steps(const arguments& a, uint32_t memory, barriers& b)
   }
   const place p = place_of(blockIdx.x, a.out);
   const int group = threadIdx.x / group_threads - 1, warp = threadIdx.x % group_threads / 32;
-  const int column = p.w + threadIdx.x % 32 / 4, filter = blockIdx.y * Filters + threadIdx.x % 4 * 2;
+  const int column = p.w + threadIdx.x % 32 / 4,
+            filter = blockIdx.y * Filters + threadIdx.x % 4 * 2;
 #pragma unroll
   for (int i = 0; i < Filters / 2; i += 2) {
     const int row = p.h + group * group_rows + 2 * warp + i / 2 % 2;
@@ -275,7 +249,8 @@ template <int Filters, bool Backward>
 __global__ void arrange_factors(const float* w, int in, int filters, int taps, float4* to) {
   const int at = blockIdx.x * blockDim.x + threadIdx.x, chunks = in / step_channels;
   if (at >= in * taps * filters / 4) return;
-  const int column = at % Filters, rest = at / Filters % rests, half = at / Filters / rests % halves;
+  const int column = at % Filters, rest = at / Filters % rests,
+            half = at / Filters / rests % halves;
   const int step = at / factor<Filters>::pieces;
   const int tap = step % taps, chunk = step / taps % chunks, block = step / taps / chunks;
   const int filter = block * Filters + column;
@@ -322,9 +297,10 @@ bool serves(const convolution_shape& c, const operands& o, int in, int filters) 
                       o.y.type == number::f32 && (!o.bias || o.bias.type == number::f32) &&
                       (!o.saved || o.saved.type == number::f32);
   const bool plain = c.stride_h == 1 && c.stride_w == 1 && c.rate_h == 1 && c.rate_w == 1;
-  const bool wide = c.kernel_h * c.kernel_w > 1 && c.kernel_h <= 7 && c.kernel_w <= 7;
+  // Several places, for which tiles with their border fit into shared memory.
+  const bool kernel = c.kernel_h * c.kernel_w > 1 && c.kernel_h <= 7 && c.kernel_w <= 7;
   constexpr double most = (1u << 31) - 256;
-  return floats && plain && wide && !o.residual &&
+  return floats && plain && kernel && !o.residual &&
          (o.f == function::identity || o.f == function::relu) && in % step_channels == 0 &&
          (filters == 32 || filters % 64 == 0) && double(c.patch()) * c.k < most;
 }
@@ -340,10 +316,10 @@ bool halo_float_serves_backward_data(const convolution_shape& c, const operands&
 
 std::size_t halo_float_workspace(const convolution_shape& c) { return c.weights() * sizeof(float); }
 
-void halo_float_forward(stream& s, const convolution_shape& c, const operands& o,
-                        void* workspace) {
+void halo_float_forward(stream& s, const convolution_shape& c, const operands& o, void* workspace) {
   arguments a{};
-  a.out = {c.n, c.out_h, c.out_w}, a.filters = c.k, a.kernel_h = c.kernel_h, a.kernel_w = c.kernel_w;
+  a.out = {c.n, c.out_h, c.out_w}, a.filters = c.k, a.kernel_h = c.kernel_h,
+  a.kernel_w = c.kernel_w;
   a.pad_top = c.pad_top, a.pad_left = c.pad_left;
   a.bias = static_cast<const float*>(o.bias.data), a.relu = o.f == function::relu;
   convolve<false>(s, a, o.x.data, {c.n, c.h, c.w}, c.c, o, workspace);

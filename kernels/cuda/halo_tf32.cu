@@ -5,22 +5,22 @@
 #include "hopper.cuh"
 #include "window_maximum.cuh"
 
-// A persistent block for each multiprocessor: one warp orders tiles with their border, 32 channels at
-// a time, into a ring of shared memory, and two groups of four warps take turns at tiles,
+// A persistent block for each multiprocessor: one warp orders tiles with their border, 32 channels
+// at a time, into a ring of shared memory, and two groups of four warps take turns at tiles,
 //   [64 filters, 128 pixels] += [64 filters, 8 channels] * [8 channels, 128 pixels],
 // nine filter taps times four pieces of channels, twice. All weights lie in shared memory; what the
 // groups store goes there directly, for there is no room left: the eight lanes of a pixel have 16
 // filters, 64 bytes, at a time.
 //
 // A lane is (group, member) = (lane / 4, lane % 4) and holds filters 16 warp + 2 group and the next
-// (the rows of the left side are numbered so), of pixels 2 member and the next in each of the tile's
-// 16 rows: whole 2x2 windows, whose maximum needs no other lane.
+// (the rows of the left side are numbered so), of pixels 2 member and the next in each of the
+// tile's 16 rows: whole 2x2 windows, whose maximum needs no other lane.
 
 namespace slim::cuda {
 namespace {
 
 constexpr int taps = 9, channels = 64, piece_channels = 32, pieces = channels / piece_channels;
-constexpr int consumers = 2, threads = (1 + consumers) * group_threads, warps_of_group = 4;
+constexpr int consumers = 2, threads = (1 + consumers) * group_threads;
 constexpr int matrix_bytes = channels * 128, weights_bytes = taps * pieces * matrix_bytes;
 constexpr int slot_bytes = swizzled_bytes(halo_bytes), slots = 3;
 constexpr int shared_bytes = weights_bytes + slots * slot_bytes + 1024;  // to be aligned to 1024
@@ -100,8 +100,8 @@ __device__ long offset_of(images size, place p) {
 }
 __device__ void store_pair(float* y, float2 v) { *reinterpret_cast<float2*>(y) = v; }
 
-/// Calls f(pixel, number of the lane's first sum of it, the second being two further) for the lane's
-/// pixels that there are.
+/// Calls f(pixel, number of the lane's first sum of it, the second being two further) for the
+/// lane's pixels that there are.
 template <class F>
 __device__ void for_pixels(images size, place tile, F f) {
 #pragma unroll
@@ -193,6 +193,9 @@ __device__ void order_tiles(const arguments& a, uint32_t ring, uint64_t* full, u
     for (int piece = 0; piece < pieces; ++piece, ++turn) {
       const int slot = turn % slots;
       wait(empty + slot, turn / slots % 2 ^ 1);
+      // The slot of a tile's second piece had the other group's before: should that come late, this
+      // group would take its phase for the own one.
+      if (piece == 0 && turn > 0) wait(full + (turn - 2) % slots, (turn - 2) / slots % 2);
       arrive_expecting(full + slot, halo_bytes);
       copy_box(ring + slot * slot_bytes, a.x, full + slot, piece * piece_channels,
                {p.n, p.h - 1, p.w - 1});
@@ -207,10 +210,9 @@ __device__ void multiply_piece(float (&d)[64], uint32_t weights, uint32_t tile, 
   for (int tap = 0; tap < taps; ++tap)
 #pragma unroll
     for (int k = 0; k < piece_channels / 8; ++k)
-      multiply_add_tf32(
-          d, matrix_at(weights + tap * pieces * matrix_bytes + 32 * k, 1024),
-          matrix_at(tile + (tap / 3 * halo_w + tap % 3) * 128 + 32 * k, halo_w * 128),
-          add || tap + k > 0);
+      multiply_add_tf32(d, matrix_at(weights + tap * pieces * matrix_bytes + 32 * k, 1024),
+                        matrix_at(tile + (tap / 3 * halo_w + tap % 3) * 128 + 32 * k, halo_w * 128),
+                        add || tap + k > 0);
   commit_products();
 }
 

@@ -17,7 +17,8 @@ namespace slim::cuda {
 using std::uint32_t;
 using std::uint64_t;
 
-inline constexpr int group_threads = 128;  // four warps, which make a product together
+inline constexpr int warps_of_group = 4;  // which make a product together
+inline constexpr int group_threads = 32 * warps_of_group;
 
 // Tiles of 16 x 8 pixels of 64 channels, in shared memory with a border of one pixel: a pixel is a
 // row of 128 bytes, whose pieces of 16 bytes are swizzled by the row's address.
@@ -106,8 +107,8 @@ __device__ inline void copy_box(uint32_t to, const CUtensorMap& from, uint64_t* 
 /// Starts to copy bytes, in multiples of 16, into shared memory.
 __device__ inline void copy_bytes(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
@@ -139,8 +140,8 @@ __device__ inline uint64_t matrix_at(uint32_t address, int groups_apart, int pie
   return swizzled_by_128_bytes | uint64_t(groups_apart / 16) << 32 |
          uint64_t(pieces_apart / 16) << 16 | address >> 4;
 }
-/// A matrix without swizzle, of pieces of 8 rows x 16 bytes: `groups_apart` bytes from eight rows to
-/// the next, `pieces_apart` from 16 bytes of a row to the next.
+/// A matrix without swizzle, of pieces of 8 rows x 16 bytes: `groups_apart` bytes from eight rows
+/// to the next, `pieces_apart` from 16 bytes of a row to the next.
 __device__ inline uint64_t plain_matrix_at(uint32_t address, int groups_apart, int pieces_apart) {
   return uint64_t(groups_apart / 16) << 32 | uint64_t(pieces_apart / 16) << 16 | address >> 4;
 }
@@ -154,17 +155,19 @@ __device__ inline void commit_products() {
 #define SLIM_16_SUMS(i) SLIM_4_SUMS(i), SLIM_4_SUMS(i + 4), SLIM_4_SUMS(i + 8), SLIM_4_SUMS(i + 12)
 #define SLIM_64_SUMS(i) \
   SLIM_16_SUMS(i), SLIM_16_SUMS(i + 16), SLIM_16_SUMS(i + 32), SLIM_16_SUMS(i + 48)
-#define SLIM_SUMS_0_TO_31                                                            \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+#define SLIM_SUMS_0_TO_31                                                  \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define SLIM_SUMS_0_TO_63                                                            \
-  SLIM_SUMS_0_TO_31 ", "                                                             \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define SLIM_SUMS_0_TO_95                                                            \
-  SLIM_SUMS_0_TO_63 ", "                                                             \
-  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
-  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define SLIM_SUMS_0_TO_63                                                                \
+  SLIM_SUMS_0_TO_31                                                                      \
+      ", "                                                                               \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SLIM_SUMS_0_TO_95                                                                \
+  SLIM_SUMS_0_TO_63                                                                      \
+      ", "                                                                               \
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
 /// d [64, 128] = a [64, 16] * b [16, 128], plus d if `add`; a in registers, b [128, 16] in memory.
 __device__ inline void multiply_add(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
@@ -195,18 +198,21 @@ __device__ inline void multiply_add_turned(float (&d)[96], uint64_t a, uint64_t 
 
 /// d [64, n] = a [64, 8] * b [8, n] in TF32, plus d if `add`; a in registers, b [n, 8] in memory.
 /// d has n / 2 sums of a lane; the operands behind them are numbered from there.
-#define SLIM_MULTIPLY_ADD_TF32(n, numbers, a0, a1, a2, a3, at, adds, ...)                        \
-  __device__ inline void multiply_add_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b, \
-                                           bool add) {                                           \
-    asm volatile(                                                                                \
-        "{\n"                                                                                    \
-        ".reg .pred adds;\n"                                                                     \
-        "setp.ne.b32 adds, " adds ", 0;\n"                                                       \
-        "wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" numbers "}, "                \
-        "{" a0 ", " a1 ", " a2 ", " a3 "}, " at ", adds, 1, 1;\n"                                \
-        "}\n"                                                                                    \
-        : __VA_ARGS__                                                                            \
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));                    \
+#define SLIM_MULTIPLY_ADD_TF32(n, numbers, a0, a1, a2, a3, at, adds, ...)                       \
+  __device__ inline void multiply_add_tf32(float(&d)[n / 2], const uint32_t(&a)[4], uint64_t b, \
+                                           bool add) {                                          \
+    asm volatile(                                                                               \
+        "{\n"                                                                                   \
+        ".reg .pred adds;\n"                                                                    \
+        "setp.ne.b32 adds, " adds                                                               \
+        ", 0;\n"                                                                                \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" numbers                     \
+        "}, "                                                                                   \
+        "{" a0 ", " a1 ", " a2 ", " a3 "}, " at                                                 \
+        ", adds, 1, 1;\n"                                                                       \
+        "}\n"                                                                                   \
+        : __VA_ARGS__                                                                           \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));                   \
   }
 SLIM_MULTIPLY_ADD_TF32(24, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11", "%12", "%13", "%14",
                        "%15", "%16", "%17", SLIM_4_SUMS(0), SLIM_4_SUMS(4), SLIM_4_SUMS(8))
@@ -235,8 +241,8 @@ __device__ inline void wait_products_before() {
   asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 }
 /// Waits for all products, whose sums may then be read.
-#define SLIM_WAIT_PRODUCTS(sums, ...)                                          \
-  __device__ inline void wait_products(float (&d)[sums]) {                     \
+#define SLIM_WAIT_PRODUCTS(sums, ...)                                         \
+  __device__ inline void wait_products(float(&d)[sums]) {                     \
     asm volatile("wgmma.wait_group.sync.aligned 0;" : __VA_ARGS__::"memory"); \
   }
 SLIM_WAIT_PRODUCTS(12, SLIM_4_SUMS(0), SLIM_4_SUMS(4), SLIM_4_SUMS(8))
@@ -270,16 +276,16 @@ inline encode_function box_encoder() {
 /// Floats may be rounded to TF32 on their way.
 enum class box_number { bf16, f32, tf32, byte };
 
-/// How images [n, h, w, c] are cut into boxes of rows x columns of 128 bytes of channels, swizzled; of
-/// bytes, of 64 channels, plain.
+/// How images [n, h, w, c] are cut into boxes of rows x columns of 128 bytes of channels, swizzled;
+/// of bytes, of 64 channels, plain.
 inline CUtensorMap boxes_of(const void* data, images size, int c, int rows, int columns,
                             box_number number = box_number::bf16) {
   static const encode_function encode = box_encoder();
   const auto u = [](long value) { return static_cast<cuuint64_t>(value); };
   const bool bytes = number == box_number::byte;
   const int each = bytes ? 1 : number == box_number::bf16 ? 2 : 4;
-  const auto type = bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8
-                    : each == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+  const auto type = bytes                        ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                    : each == 2                  ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
                     : number == box_number::tf32 ? CU_TENSOR_MAP_DATA_TYPE_TFLOAT32
                                                  : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
   const long pixel = long{c} * each;
@@ -292,8 +298,7 @@ inline CUtensorMap boxes_of(const void* data, images size, int c, int rows, int 
   if (encode(&map, type, 4, const_cast<void*>(data), dims, strides, box, steps,
              CU_TENSOR_MAP_INTERLEAVE_NONE,
              bytes ? CU_TENSOR_MAP_SWIZZLE_NONE : CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS)
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS)
     throw error("CUDA: images of a convolution cannot be described to the driver");
   return map;
 }

@@ -99,6 +99,17 @@ void* make_cudnn(stream& s);
 void destroy_cudnn(void* handle) noexcept;
 long cudnn_version();  ///< 0: built without
 
+/// Candidates of own kernels for tensor cores; pooled, o.y is the pooled output and o.saved its
+/// winners.
+std::vector<candidate> own_forward(stream& s, const convolution_shape& c, const operands& o);
+std::vector<candidate> own_forward_pooled(stream& s, const convolution_shape& c, const operands& o);
+std::vector<candidate> own_backward_data(stream& s, const convolution_shape& c, const operands& o);
+std::vector<candidate> own_backward_filter(stream& s, const convolution_shape& c,
+                                           const operands& o);
+/// Both gradients of a first layer in one pass, if there is a kernel that makes them.
+bool own_stem_gradients(stream& s, const convolution_shape& c, array x, array dy, array dw,
+                        array db);
+
 /// A row-major product y [m, n] = op(a) [m, k] op(b) [k, n] (+ y if `accumulate`), with bias and
 /// ReLU of y's columns if `epilogue`.
 struct product {

@@ -184,7 +184,8 @@ struct factors {
 /// Where the lane's elements lie in the tile, for its warp's row and pixel `group`.
 struct elements {
   __device__ elements()
-      : pixel(warp() * tile::pitch + group() * channels), rows(pixel + member()),
+      : pixel(warp() * tile::pitch + group() * channels),
+        rows(pixel + member()),
         lasts(pixel + min(member(), 2) * tile::pitch + 8) {}
 
   /// The patch of a pixel `from` further.

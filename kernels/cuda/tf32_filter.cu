@@ -6,24 +6,29 @@
 // many strips: 14 columns of four images, walked down row by row. A pixel of the four images is
 //   [channels, 4 images],
 // in shared memory: four terms of the sums next to one another, which is what tensor cores want of
-// TF32 (wgmma's matrices without swizzle are made of such pieces, 8 x 16 bytes), and all taps of the
-// filter take whole pixels, so that a tap moves only where the product starts to read. Four warps
-// bring rows of the images and of the output's gradient into a ring; of three groups of four warps
-// each has a row of the filter, whose products are
+// TF32 (wgmma's matrices without swizzle are made of such pieces, 8 x 16 bytes), and all taps of
+// the filter take whole pixels, so that a tap moves only where the product starts to read. Four
+// warps bring rows of the images and of the output's gradient into a ring; of three groups of four
+// warps each has a row of the filter, whose products are
 //   [64 filters, 3 * channels] += [64 filters, 2 pixels of 4 images] * [those, 3 * channels],
 // the left side, the gradient, in registers. All sums stay in registers until the end.
 
 namespace slim::cuda {
 namespace {
 
-constexpr int groups = 3, threads = (1 + groups) * group_threads, warps_of_group = 4;
+constexpr int groups = 3, threads = (1 + groups) * group_threads;
+// What loaders leave, products take: they need more than 128 for their sums.
+constexpr int loader_registers = 104, product_registers = 136;
+static_assert(loader_registers + groups * product_registers == (1 + groups) * 65536 / threads);
 constexpr int together = 4;  // images
 constexpr int columns = 14, x_columns = columns + 2, few_channels = 8;
+// A channel of a pixel is four images; a pixel of the gradient.
+constexpr int piece_bytes = together * 4, dy_pixel = block_filters * piece_bytes;
 
 /// A slot of the ring: a row of the images, with a border, and one of the output's gradient.
 template <int Channels>
 struct ring {
-  static constexpr int x_pixel = Channels * together * 4, dy_pixel = block_filters * together * 4;
+  static constexpr int x_pixel = Channels * piece_bytes;
   static constexpr int dy_at = x_columns * x_pixel, slot = dy_at + columns * dy_pixel, slots = 7;
   static constexpr int bytes = slots * slot;
 };
@@ -33,9 +38,7 @@ struct strips {
   images size;
 
   __host__ __device__ int across() const { return (size.w + columns - 1) / columns; }
-  __host__ __device__ int count() const {
-    return (size.n + together - 1) / together * across();
-  }
+  __host__ __device__ int count() const { return (size.n + together - 1) / together * across(); }
   __host__ __device__ int steps() const { return size.h + 2; }
   __device__ place first_of(int strip) const {
     return {strip / across() * together, 0, strip % across() * columns};
@@ -78,7 +81,9 @@ template <int Pixels, int Channels>
 class row_part {
  public:
   __device__ row_part(const float* from, images size, int channels, int first_channel)
-      : size_(size), channels_(channels), channel_(first_channel + threadIdx.x % Channels),
+      : size_(size),
+        channels_(channels),
+        channel_(first_channel + threadIdx.x % Channels),
         from_(from + channel_) {}
 
   /// Starts to load a row from pixel `p` on; what is outside of the images is zero.
@@ -86,8 +91,7 @@ class row_part {
     const int w = p.w + first_pixel();
     const long image = long{size_.h} * size_.w * channels_;
     const bool inside = p.h >= 0 && p.h < size_.h && channel_ < channels_;
-    const float* const first =
-        from_ + ((long{p.n} * size_.h + p.h) * size_.w + w) * channels_;
+    const float* const first = from_ + ((long{p.n} * size_.h + p.h) * size_.w + w) * channels_;
 #pragma unroll
     for (int i = 0; i < pieces; ++i) {
       const int at = w + i * apart;
@@ -99,13 +103,14 @@ class row_part {
     }
   }
   __device__ void put(uint32_t row) const {
-    const uint32_t to = row + threadIdx.x * 16;
+    const uint32_t to = row + threadIdx.x * piece_bytes;
 #pragma unroll
     for (int i = 0; i < pieces; ++i)
-      asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to + i * group_threads * 16),
-                   "f"(rounded(values_[i][0])), "f"(rounded(values_[i][1])),
-                   "f"(rounded(values_[i][2])), "f"(rounded(values_[i][3]))
-                   : "memory");
+      asm volatile(
+          "st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to + i * group_threads * piece_bytes),
+          "f"(rounded(values_[i][0])), "f"(rounded(values_[i][1])), "f"(rounded(values_[i][2])),
+          "f"(rounded(values_[i][3]))
+          : "memory");
   }
 
  private:
@@ -154,12 +159,13 @@ __device__ void bring_rows(const arguments& a, uint32_t memory, uint64_t* full, 
 
 /// The lane's part of [64 filters, 2 pixels of 4 images] of the gradient.
 __device__ void load_gradient(uint32_t pixel, uint32_t (&a)[4]) {
-  const uint32_t at = pixel + threadIdx.x % group_threads / 32 * 256 + threadIdx.x % 32 * 4;
+  const uint32_t at =
+      pixel + threadIdx.x % group_threads / 32 * 16 * piece_bytes + threadIdx.x % 32 * 4;
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     asm volatile("ld.shared.b32 %0, [%1];"
                  : "=r"(a[i])
-                 : "r"(at + i % 2 * 128 + i / 2 * ring<block_channels>::dy_pixel)
+                 : "r"(at + i % 2 * 8 * piece_bytes + i / 2 * dy_pixel)
                  : "memory");
 }
 
@@ -176,12 +182,10 @@ class reader {
     wait(full_ + at, turn % 2);
     return memory_ + at * ring<Channels>::slot;
   }
-  /// Frees all slots before a step's, those that were not needed, too.
+  /// Frees all slots before a step's that was full: they were, too, even if not needed.
   __device__ void free_before(int step) {
-    for (; freed_ < step; ++freed_) {
-      slot(freed_);
+    for (; freed_ < step; ++freed_)
       if (threadIdx.x % 32 == 0) arrive(empty_ + freed_ % ring<Channels>::slots);
-    }
   }
 
  private:
@@ -207,10 +211,11 @@ __device__ void multiply_rows(const arguments& a, uint32_t memory, uint64_t* ful
 #pragma unroll
       for (int pixel = 0; pixel < columns; pixel += 2) {
         uint32_t left[4];
-        load_gradient(dy + pixel * ring::dy_pixel, left);
+        load_gradient(dy + pixel * dy_pixel, left);
         begin_products();
-        multiply_add_tf32(d, left,
-                          plain_matrix_at(x + pixel * ring::x_pixel, 128, ring::x_pixel), add);
+        multiply_add_tf32(
+            d, left, plain_matrix_at(x + pixel * ring::x_pixel, 8 * piece_bytes, ring::x_pixel),
+            add);
         commit_products();
         wait_products_before();
         add = true;
@@ -238,18 +243,20 @@ __global__ void __launch_bounds__(threads, 1)
   }
   __syncthreads();
   if (threadIdx.x >= group_threads) {
-    take_registers<136>();
+    take_registers<product_registers>();
     multiply_rows<Channels>(a, shared_address(shared), full, empty);
   } else {
-    keep_registers<104>();
+    keep_registers<loader_registers>();
     bring_rows<Channels>(a, shared_address(shared), full, empty);
   }
 }
 
-bool few(halo_channels c) { return c.in <= few_channels; }
+int channels_of_block(halo_channels c) {
+  return c.in <= few_channels ? few_channels : block_channels;
+}
 
 filter_division division_of(images size, halo_channels c) {
-  return {strips{size}.count(), c, few(c) ? few_channels : block_channels};
+  return {strips{size}.count(), c, channels_of_block(c)};
 }
 
 template <int Channels>
@@ -264,19 +271,20 @@ void start(const arguments& a, const filter_division& d, float* dw, CUstream_st*
 }  // namespace
 
 bool tf32_filter_serves(halo_channels c) {
-  const bool blocks = (few(c) || c.in % block_channels == 0) && c.out % block_filters == 0;
-  return blocks && filter_division(1, c, few(c) ? few_channels : block_channels).pairs() <=
-                       filter_division::most_blocks / 2;
+  const int channels = channels_of_block(c);
+  return c.out % block_filters == 0 && (channels == few_channels || c.in % channels == 0) &&
+         filter_division::pairs_of(c, channels) <= filter_division::most_blocks / 2;
 }
 
 long tf32_filter_workspace(images size, halo_channels c) { return division_of(size, c).bytes(); }
 
 void tf32_backward_filter(const float* x, const float* dy, float* dw, void* workspace, images size,
                           halo_channels c, CUstream_st* stream) {
-  if (strips{size}.count() == 0) return;
+  if (strips{size}.count() == 0 || size.h == 0) return;
   const filter_division d = division_of(size, c);
   const arguments a{x, dy, size, c, d.in_blocks, static_cast<float*>(workspace)};
-  few(c) ? start<few_channels>(a, d, dw, stream) : start<block_channels>(a, d, dw, stream);
+  d.channels == few_channels ? start<few_channels>(a, d, dw, stream)
+                             : start<block_channels>(a, d, dw, stream);
 }
 
 }  // namespace slim::cuda

@@ -9,14 +9,15 @@
 
 namespace slim::cuda {
 
-/// Whether tf32_backward_filter serves: multiples of 64 channels, not too many, or few channels in.
+/// Whether tf32_backward_filter serves: multiples of 64 filters, and of channels or at most 8 of
+/// those, and not too many weights.
 bool tf32_filter_serves(halo_channels c);
 
 /// Bytes of tf32_backward_filter's workspace.
 long tf32_filter_workspace(images size, halo_channels c);
 
-/// dw [3, 3, in, out] in float from x and dy. The order of the sums depends on the extents alone:
-/// the same bits on every run.
+/// dw [3, 3, in, out] in float from x and dy; left alone where there are no pixels. The order of
+/// the sums depends on the extents alone: the same bits on every run.
 void tf32_backward_filter(const float* x, const float* dy, float* dw, void* workspace, images size,
                           halo_channels c, CUstream_st* stream);
 
