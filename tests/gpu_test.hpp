@@ -54,17 +54,17 @@ void copy_variables(Cpu& from, Gpu& to) {
   }
 }
 
-/// The plans of a file with one way for all contractions that have it, of those whose lines begin so.
+/// The plans of a file with one way for all contractions that have it, of those whose lines begin
+/// so.
 inline void choose_everywhere(const std::string& file, const std::string& way,
-                       const std::string& kind = "") {
+                              const std::string& kind = "") {
   std::ifstream in(file);
   std::ostringstream all;
   for (std::string line; std::getline(in, line);) {
     const auto first = line.find('\t'), second = line.find('\t', first + 1);
-    const bool contraction =
-        line.starts_with(kind) &&
-        (line.starts_with("forward") || line.starts_with("data gradient") ||
-         line.starts_with("weight gradient") || line.starts_with("product"));
+    const bool contraction = line.starts_with(kind) &&
+                             (line.starts_with("forward") || line.starts_with("data gradient") ||
+                              line.starts_with("weight gradient") || line.starts_with("product"));
     all << (contraction ? line.substr(0, first + 1) + way + line.substr(second) : line) << '\n';
   }
   std::ofstream(file) << all.str();

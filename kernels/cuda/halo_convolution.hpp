@@ -1,8 +1,8 @@
 #pragma once
 
-// 3x3 convolutions at stride 1, SAME, over bfloat16 NHWC images on Hopper GPUs: forward those of few
-// channels, VGG's second and third, weight gradients of more. General kernels read each pixel nine
-// times; here a tile is read once, with a border, and serves all nine filter taps. Arrays are
+// 3x3 convolutions at stride 1, SAME, over bfloat16 NHWC images on Hopper GPUs: forward those of
+// few channels, VGG's second and third, weight gradients of more. General kernels read each pixel
+// nine times; here a tile is read once, with a border, and serves all nine filter taps. Arrays are
 // aligned to 16 bytes. Throw slim::error where the driver cannot describe the images; launch errors
 // are left to cudaGetLastError.
 
@@ -24,8 +24,8 @@ bool halo_serves_backward_data(halo_channels c);
 /// Whether halo_backward_filter serves: multiples of 64, and not too many weights.
 bool halo_serves_backward_filter(halo_channels c);
 
-/// y [n, h, w, out] = x [n, h, w, in] * weights [out, 3, 3, in] + bias [out], all bfloat16; negative
-/// sums become zero if `relu`. A null bias is zero.
+/// y [n, h, w, out] = x [n, h, w, in] * weights [out, 3, 3, in] + bias [out], all bfloat16;
+/// negative sums become zero if `relu`. A null bias is zero.
 void halo_forward(const void* x, const void* weights, const void* bias, void* y, images size,
                   halo_channels c, bool relu, int multiprocessors, CUstream_st* stream);
 

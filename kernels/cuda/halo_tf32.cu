@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hopper.cuh"
+#include "tf32.cuh"
 #include "window_maximum.cuh"
 
 // A persistent block for each multiprocessor: one warp orders tiles with their border, 32 channels
@@ -39,19 +40,13 @@ __device__ int lane_member() { return threadIdx.x % 4; }
 /// The first of the lane's two filters.
 __device__ int lane_filter() { return threadIdx.x % group_threads / 32 * 16 + 2 * lane_group(); }
 
-__device__ float rounded(float value) {
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return __uint_as_float(bits);
-}
-
 // ---- Weights ----
 
 /// Of [64 filters, taps, 64 channels], or for a gradient of [64 channels, taps, 64 filters], whose
 /// taps turn around.
 template <bool Backward>
-__device__ float weight(const float* w, int filter, int tap, int channel) {
-  return rounded(Backward ? w[(channel * taps + taps - 1 - tap) * channels + filter]
+__device__ uint32_t weight(const float* w, int filter, int tap, int channel) {
+  return to_tf32(Backward ? w[(channel * taps + taps - 1 - tap) * channels + filter]
                           : w[(filter * taps + tap) * channels + channel]);
 }
 
@@ -67,12 +62,12 @@ __device__ void put_weights(const float* w, uint32_t memory) {
     const int matrix = i / quads / channels, tap = matrix / pieces;
     const int filter = row / 16 * 16 + row % 8 * 2 + row % 16 / 8;
     const int channel = matrix % pieces * piece_channels + quad * 4;
-    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(
                      memory + matrix * matrix_bytes + row * 128 + (quad ^ row % 8) * 16),
-                 "f"(weight<Backward>(w, filter, tap, channel)),
-                 "f"(weight<Backward>(w, filter, tap, channel + 1)),
-                 "f"(weight<Backward>(w, filter, tap, channel + 2)),
-                 "f"(weight<Backward>(w, filter, tap, channel + 3))
+                 "r"(weight<Backward>(w, filter, tap, channel)),
+                 "r"(weight<Backward>(w, filter, tap, channel + 1)),
+                 "r"(weight<Backward>(w, filter, tap, channel + 2)),
+                 "r"(weight<Backward>(w, filter, tap, channel + 3))
                  : "memory");
   }
 }

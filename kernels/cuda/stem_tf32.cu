@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "tf32.cuh"
+
 // The kernel walks tiles of 8 x 32 pixels with persistent blocks of eight warps, a row of the tile
 // for each warp. While one tile is computed, the next tile's pixels with their border travel
 // through registers into the other of two buffers in shared memory. The product is
@@ -73,13 +75,6 @@ class walk {
 };
 
 // ---- The input tile with its border ----
-
-/// A float rounded to TF32, as its bits.
-__device__ uint32_t to_tf32(float value) {
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return bits;
-}
 
 /// The input tile in shared memory: [halo_h, pitch], of which halo_row are used. A row of a patch
 /// starts at element 3 * pixel; the pitch keeps apart the banks of the three rows' last elements.

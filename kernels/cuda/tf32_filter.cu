@@ -1,6 +1,7 @@
 #include "tf32_filter.hpp"
 
 #include "filter_sums.cuh"
+#include "tf32.cuh"
 
 // A block has 64 filters, 64 channels (8, of which some are, where images have few) and every so
 // many strips: 14 columns of four images, walked down row by row. A pixel of the four images is
@@ -53,12 +54,6 @@ struct arguments {
   float* partial;
 };
 
-__device__ float rounded(float value) {
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return __uint_as_float(bits);
-}
-
 /// Volatile, for the compiler would else move loads down to where their values are needed.
 __device__ float load_now(const float* from, bool there) {
   float value;
@@ -107,9 +102,9 @@ class row_part {
 #pragma unroll
     for (int i = 0; i < pieces; ++i)
       asm volatile(
-          "st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to + i * group_threads * piece_bytes),
-          "f"(rounded(values_[i][0])), "f"(rounded(values_[i][1])), "f"(rounded(values_[i][2])),
-          "f"(rounded(values_[i][3]))
+          "st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to + i * group_threads * piece_bytes),
+          "r"(to_tf32(values_[i][0])), "r"(to_tf32(values_[i][1])), "r"(to_tf32(values_[i][2])),
+          "r"(to_tf32(values_[i][3]))
           : "memory");
   }
 
