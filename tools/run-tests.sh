@@ -1,5 +1,6 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
+# Without --full all but kernels' tests are compiled at -O1, a third less to wait for.
 # --full adds what takes longer than continuous integration allows: clang's unit tests, large ones and
 # examples, examples with --device gpu, networks' tests under nvcc, the sanitizers over all tests, every
 # header alone with g++, long tests, packages as their users see them, every benchmark, and all networks
@@ -97,8 +98,10 @@ clang=$(command -v clang++-19 || command -v clang++ || true)
 # Without --full every header alone is clang's matter: it takes half of g++'s time.
 left_out="--no-suite conformance --no-suite conformance-quick"
 if ! $full; then left_out="$left_out --no-suite long --no-suite headers --no-suite packaging"; fi
+optimization=1
+if $full; then optimization=2; fi
 # shellcheck disable=SC2086
-suite release "$left_out" CXX=g++ -- $gpu
+suite release "$left_out" CXX=g++ -- -Doptimization=$optimization $gpu
 build_all build/release
 conformance=conformance-quick
 if $full; then conformance=conformance; fi
