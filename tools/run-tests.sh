@@ -1,6 +1,6 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
-# Without --full all but kernels' tests are compiled at -O1, a third less to wait for.
+# Without --full what runs briefly is compiled at -O1, which takes a sixth less.
 # --full adds what takes longer than continuous integration allows: clang's unit tests, large ones and
 # examples, examples with --device gpu, networks' tests under nvcc, the sanitizers over all tests, every
 # header alone with g++, long tests, packages as their users see them, every benchmark, and all networks
