@@ -71,7 +71,7 @@ struct barriers {
     }
     for (int i = 0; i < slots; ++i) {
       make_barrier(full + i, 1);
-      make_barrier(split + i, splitting_warps);
+      make_barrier(split + i, 32 * splitting_warps);
       make_barrier(empty + i, groups * warps_of_group);
     }
     publish_barriers();
@@ -121,8 +121,7 @@ __device__ void split_factors(const arguments& a, char* slots_at, barriers& b) {
                                             low_part(v.w)};
     }
     publish_to_copies();
-    __syncwarp();
-    if (lane % 32 == 0) arrive(b.split + slot);
+    arrive(b.split + slot);
   }
 }
 
