@@ -15,6 +15,7 @@
 #include <slim/kernels/cuda/halo_tf32.hpp>
 #include <slim/kernels/cuda/stem_convolution.hpp>
 #include <slim/kernels/cuda/stem_tf32.hpp>
+#include <slim/kernels/cuda/strided_stem.hpp>
 #include <slim/kernels/cuda/tf32_filter.hpp>
 
 #include "gpu_test.hpp"
@@ -101,12 +102,13 @@ struct spot {
   int image, row, column, channel;
 };
 
-float convolved(const pixels& x, const filters& w, int pad, spot p) {
+float convolved(const pixels& x, const filters& w, int pad, spot p, int stride = 1) {
+  const int row = p.row * stride - pad, column = p.column * stride - pad;
   float sum = 0;
   for (int a = 0; a < w.size; ++a)
     for (int b = 0; b < w.size; ++b)
       for (int c = 0; c < w.c; ++c)
-        sum += x.at(p.image, p.row + a - pad, p.column + b - pad, c) * w.at(p.channel, a, b, c);
+        sum += x.at(p.image, row + a, column + b, c) * w.at(p.channel, a, b, c);
   return sum;
 }
 float data_gradient(const pixels& dy, const filters& w, int pad, spot p) {
@@ -117,15 +119,22 @@ float data_gradient(const pixels& dy, const filters& w, int pad, spot p) {
         sum += dy.at(p.image, p.row + pad - a, p.column + pad - b, k) * w.at(k, a, b, p.channel);
   return sum;
 }
-/// Of 3x3 weights [3, 3, c, k].
-float weight_gradient(const pixels& x, const pixels& dy, std::size_t at) {
+/// How an input is convolved besides by its weights.
+struct walk {
+  int size = 3, pad = 1, stride = 1;
+};
+
+/// Of weights [size, size, c, k].
+float weight_gradient(const pixels& x, const pixels& dy, std::size_t at, walk by = {}) {
   const int k = static_cast<int>(at % dy.c), c = static_cast<int>(at / dy.c % x.c);
   const int tap = static_cast<int>(at / dy.c / x.c);
+  const int down = tap / by.size - by.pad, right = tap % by.size - by.pad;
   float sum = 0;
   for (int i = 0; i < x.n; ++i)
-    for (int row = 0; row < x.h; ++row)
-      for (int column = 0; column < x.w; ++column)
-        sum += x.at(i, row + tap / 3 - 1, column + tap % 3 - 1, c) * dy.at(i, row, column, k);
+    for (int row = 0; row < dy.h; ++row)
+      for (int column = 0; column < dy.w; ++column)
+        sum += x.at(i, row * by.stride + down, column * by.stride + right, c) *
+               dy.at(i, row, column, k);
   return sum;
 }
 
@@ -310,6 +319,44 @@ TEST_CASE("weight gradients of 3x3 convolutions") {
     cuda::halo_backward_filter(x_bits.data(), dy_bits.data(), other.data(), more.data(), size,
                                {in, out}, nullptr);
     CHECK(wrong_of(other.back(), wanted) == 0);
+  }
+}
+
+// Tiles that hang over the edges, more of them than blocks, padding as PyTorch and as TensorFlow
+// have it, and none.
+TEST_CASE("the first convolution of ResNet, 7x7 at stride 2") {
+  const struct {
+    int n, h, w, pad, out_h, out_w;
+  } cases[] = {{1, 16, 8, 3, 8, 4},
+               {2, 37, 24, 2, 19, 12},
+               {40, 35, 120, 0, 15, 57},
+               {3, 64, 48, 3, 32, 24}};
+  for (const auto& c : cases) {
+    INFO(c.n << "x" << c.h << "x" << c.w << ", padding " << c.pad);
+    const convolution_shape shape{c.n, c.h, c.w,   3,     7,       7,       2, 2,
+                                  1,   1,   c.pad, c.pad, c.out_h, c.out_w, 64};
+    REQUIRE(cuda::strided_stem_serves(shape));
+    const pixels x(c.n, c.h, c.w, 3, 1), dy(c.n, c.out_h, c.out_w, 64, 2);
+    const filters f(64, 7, 3);
+    const auto bias = eighths(64, 3);
+    const on_device<bits> x_there(bfloat16s(x.values)), w_there(bfloat16s(f.values)),
+        bias_there(bfloat16s(bias)), dy_there(bfloat16s(dy.values)), y(dy.values.size());
+    for (const bool biased : {false, true}) {
+      cuda::strided_stem_forward(x_there.data(), w_there.data(),
+                                 biased ? bias_there.data() : nullptr, y.data(), shape, biased, 132,
+                                 nullptr);
+      CHECK(wrong_of(y.back(), [&](std::size_t at) {
+              const spot p = spot_of(at, c.out_h, c.out_w, 64);
+              const float sum = convolved(x, f, c.pad, p, 2);
+              return bfloat16_of(biased ? with_bias(sum, bias, p.channel, true) : sum);
+            }) == 0);
+    }
+    const on_device<float> dw(f.values.size());
+    const on_device<char> memory(std::size_t(cuda::strided_stem_filter_workspace(shape)));
+    cuda::strided_stem_backward_filter(x_there.data(), dy_there.data(), dw.data(), memory.data(),
+                                       shape, nullptr);
+    CHECK(wrong_of(dw.back(),
+                   [&](std::size_t at) { return weight_gradient(x, dy, at, {7, c.pad, 2}); }) == 0);
   }
 }
 

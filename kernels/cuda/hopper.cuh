@@ -169,6 +169,20 @@ __device__ inline void commit_products() {
       "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
       "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
+/// d [64, 64] = a [64, 16] * b [16, 64], plus d if `add`; a in registers, b [64, 16] in memory, or
+/// turned [16, 64].
+template <bool Turned>
+__device__ inline void multiply_add(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
+  asm volatile(
+      "{\n"
+      ".reg .pred adds;\n"
+      "setp.ne.b32 adds, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_31
+      "}, {%32, %33, %34, %35}, %36, adds, 1, 1, %38;\n"
+      "}\n"
+      : SLIM_16_SUMS(0), SLIM_16_SUMS(16)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}), "n"(int{Turned}));
+}
 /// d [64, 128] = a [64, 16] * b [16, 128], plus d if `add`; a in registers, b [128, 16] in memory.
 __device__ inline void multiply_add(float (&d)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
   asm volatile(

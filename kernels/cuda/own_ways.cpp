@@ -7,6 +7,7 @@
 #include "plans.hpp"
 #include "stem_convolution.hpp"
 #include "stem_tf32.hpp"
+#include "strided_stem.hpp"
 #include "tf32_filter.hpp"
 
 namespace slim::cuda {
@@ -58,6 +59,12 @@ std::vector<candidate> forward_in_bfloat16(stream& s, const convolution_shape& c
       stem_forward(a.x.data, a.w.data, floats(a.bias), a.y.data, size_of(c), a.f == function::relu,
                    s.handle);
     }));
+  if (strided_stem_serves(c) && are(number::bf16, {o.bias}))
+    ways.push_back(
+        way(s, "stem", "a stem convolution at stride 2", 0, [&s, c](const operands& a, void*) {
+          strided_stem_forward(a.x.data, a.w.data, a.bias.data, a.y.data, c, a.f == function::relu,
+                               s.multiprocessors, s.handle);
+        }));
   if (is_3x3(c) && halo_serves_forward(channels_of(c)) && are(number::bf16, {o.bias}))
     ways.push_back(
         way(s, "halo", "a convolution of few channels", 0, [&s, c](const operands& a, void*) {
@@ -151,6 +158,12 @@ std::vector<candidate> own_backward_filter(stream& s, const convolution_shape& c
                                            const operands& o) {
   std::vector<candidate> ways;
   const auto bytes = [](long b) { return static_cast<std::size_t>(b); };
+  if (strided_stem_serves(c) && are(number::bf16, {o.x, o.w}))
+    ways.push_back(way(
+        s, "stem", "the weight gradient of a stem convolution at stride 2",
+        bytes(strided_stem_filter_workspace(c)), [&s, c](const operands& a, void* memory) {
+          strided_stem_backward_filter(a.x.data, a.w.data, floats_out(a.y), memory, c, s.handle);
+        }));
   if (!is_3x3(c)) return ways;
   if (are(number::bf16, {o.x, o.w}) && halo_serves_backward_filter(channels_of(c)))
     ways.push_back(way(s, "halo", "the weight gradient of a convolution",
