@@ -25,6 +25,11 @@ void fill(stream& s, array y, float value) {
 void activate_backward(stream& s, array saved, array dy, function f, array dx) {
   map(s, dx, [f] __device__(float y, float g, long) { return g * slope(f, y); }, saved, dy);
 }
+void add_activate_backward(stream& s, array a, array b, array saved, function f, array dx) {
+  map(
+      s, dx, [f] __device__(float v, float w, float y, long) { return (v + w) * slope(f, y); }, a,
+      b, saved);
+}
 void scale(stream& s, array x, array factor, array y) {
   const elements by(factor);
   map(s, y, [by] __device__(float v, long) { return v * by[0]; }, x);

@@ -74,6 +74,9 @@ struct kernel_of<op::activation_backward<A>, float, backend::gpu<P>>
     : cuda::plain<&cuda::run_activation_backward<A>, cuda::is_own<A> || (cuda::number_of<A> >= 0)> {
 };
 SLIM_CUDA_KERNEL_WITH(fused_add, add(on(call), in(call, 0), in(call, 1), f, out(call)))
+SLIM_CUDA_KERNEL_WITH(add_activation_backward,
+                      add_activate_backward(on(call), in(call, 0), in(call, 1), in(call, 2), f,
+                                            out(call)))
 SLIM_CUDA_KERNEL_WITH(fused_scale_shift,
                       scale_shift(on(call), in(call, 0), in(call, 1), in(call, 2), f, out(call)))
 SLIM_CUDA_KERNEL(scale_shift, scale_shift(on(call), in(call, 0), in(call, 1), in(call, 2),

@@ -51,6 +51,8 @@ void bring(stream&, const void* host, array y);
 void fill(stream&, array y, float value);
 /// dx = dy f'(saved): saved is f's output.
 void activate_backward(stream&, array saved, array dy, function f, array dx);
+/// dx = (a + b) f'(saved).
+void add_activate_backward(stream&, array a, array b, array saved, function f, array dx);
 /// y = f(x + bias + residual), bias [c] being that of the last axis; either may be missing.
 void add_bias(stream&, array x, array bias, array residual, function f, array y);
 /// y = f(x scale + shift), both [c].

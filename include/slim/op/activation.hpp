@@ -52,6 +52,8 @@ template <class A>
 struct matmul_backward_data_activation;
 template <class A>
 struct max_pool_backward_activation;
+template <class A>
+struct add_activation_backward;
 
 /// (s, dy) -> dy * f'(s), where s is the output of f (its input, for gradient_from_input).
 template <class A>
@@ -61,7 +63,8 @@ struct activation_backward {
 
   static constexpr void infer(inference& s) { s.out(s.in(1), s.batched(1)); }
 
-  /// Behind the data gradient of a contraction or of max pooling this is an epilogue.
+  /// Behind the data gradient of a contraction or of max pooling, or a sum of gradients, this is an
+  /// epilogue.
   template <class Target>
   static constexpr epilogue as_epilogue(std::string_view root, bool) {
     if (root == "convolution_backward_data")
@@ -70,8 +73,18 @@ struct activation_backward {
       return {true, &op_info_of<matmul_backward_data_activation<A>, Target>};
     if (root == "max_pool_backward")
       return {true, &op_info_of<max_pool_backward_activation<A>, Target>};
+    if (root == "add_backward") return {true, &op_info_of<add_activation_backward<A>, Target>};
     return {};
   }
+};
+
+/// (a, b, s) -> (a + b) * f'(s), of equal shapes: the gradient of an activation that two ops read.
+template <class A>
+struct add_activation_backward {
+  static constexpr std::string_view name = "add+activation_backward";
+  static constexpr int in_place = 0;
+
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
 };
 
 /// Appends Op<A>, a kernel that needs A's derivative; refuses an A without one.
@@ -143,9 +156,26 @@ constexpr int fuse_activation(B& b, fusion& f, std::string_view root) {
   return f.node;
 }
 
+/// Fuses an op of two inputs with the activation_backward that alone reads what it writes: `saved`
+/// becomes the last input.
+template <class B>
+constexpr int fuse_activation_gradient(B& b, fusion& f, std::string_view root) {
+  const node_row& n = b.g.nodes[f.node];
+  const int user = f.next(f.node);
+  if (user < 0 || !b.g.nodes[user].op->has_epilogue) return -1;
+  const epilogue with = b.g.nodes[user].op->as_epilogue(root, b.training);
+  if (!with.found || b.g.input(b.g.nodes[user], 1) != b.g.output_of(n, 0)) return -1;
+  const int first = b.g.input(n, 0), second = b.g.input(n, 1);
+  const int saved = b.g.input(b.g.nodes[user], 0);
+  if (!f.supported(user, *with.op, {first, second, saved}, n.a)) return -1;
+  f.merge({f.node, user}, user, *with.op, {first, second, saved}, attributes(n.a));
+  return user;
+}
+
 template <class B>
 constexpr int add::fuse(B& b, fusion& f) {
-  return fuse_activation(b, f, name);
+  const int merged = fuse_activation(b, f, name);
+  return merged >= 0 ? merged : fuse_activation_gradient(b, f, "add_backward");
 }
 
 }  // namespace op

@@ -29,19 +29,6 @@ struct convolution_backward_data {
   static constexpr int fuse(B& b, fusion& f) {
     return fuse_activation_gradient(b, f, name);
   }
-  template <class B>
-  static constexpr int fuse_activation_gradient(B& b, fusion& f, std::string_view root) {
-    const node_row& n = b.g.nodes[f.node];
-    const int user = f.next(f.node);
-    if (user < 0 || !b.g.nodes[user].op->has_epilogue) return -1;
-    const epilogue with = b.g.nodes[user].op->as_epilogue(root, b.training);
-    if (!with.found || b.g.input(b.g.nodes[user], 1) != b.g.output_of(n, 0)) return -1;
-    const int dy = b.g.input(n, 0), w = b.g.input(n, 1);
-    const int saved = b.g.input(b.g.nodes[user], 0);
-    if (!f.supported(user, *with.op, {dy, w, saved}, n.a)) return -1;
-    f.merge({f.node, user}, user, *with.op, {dy, w, saved}, attributes(n.a));
-    return user;
-  }
 };
 
 /// (dy, w, s) -> the data gradient times the derivative of the activation whose output is s.

@@ -15,7 +15,7 @@ struct matmul_backward_data {
   }
   template <class B>
   static constexpr int fuse(B& b, fusion& f) {
-    return convolution_backward_data::fuse_activation_gradient(b, f, name);
+    return fuse_activation_gradient(b, f, name);
   }
 };
 
