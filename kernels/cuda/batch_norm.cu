@@ -99,20 +99,19 @@ struct sums_around {
     }
   }
 };
-/// Mean and biased variance from them, and what normalising needs.
+/// Mean and biased variance from them.
 template <class T>
-struct put_statistics {
+struct put_moments {
   const T* x;
   long rows;
+  int c;
   float *mean, *variance;
-  channel_norm norm;
-  channel_numbers numbers;
 
   /// Moves a chunk's sums to the first row of all, in double.
   __device__ void take(int channel, long first, long last, const double (&part)[2],
                        double (&totals)[2]) const {
     const double moved =
-        double(to_float(x[first * numbers.c + channel])) - double(to_float(x[channel]));
+        double(to_float(x[first * c + channel])) - double(to_float(x[channel]));
     const double count = double(last - first);
     totals[0] += part[0] + count * moved;
     totals[1] += part[1] + 2 * moved * part[0] + count * moved * moved;
@@ -122,6 +121,16 @@ struct put_statistics {
     const double squares = totals[1] / double(rows) - apart * apart;
     mean[channel] = static_cast<float>(double(to_float(x[channel])) + apart);
     variance[channel] = static_cast<float>(squares > 0 ? squares : 0);
+  }
+};
+/// And what normalising needs.
+template <class T>
+struct put_statistics : put_moments<T> {
+  channel_norm norm;
+  channel_numbers numbers;
+
+  __device__ void operator()(int channel, const double (&totals)[2]) const {
+    put_moments<T>::operator()(channel, totals);
     norm.prepare(channel, numbers);
   }
 };
@@ -131,9 +140,10 @@ struct normal_constants {
   float mean[V], scale[V], shift[V];
 };
 
-/// y = f((x - mean) scale + shift), by the numbers that channel_norm prepared.
-template <int V, class T, class F>
-void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbers, F f, T* y) {
+/// y = f((x - mean) scale + shift + other), by the numbers that channel_norm prepared.
+template <int V, bool Other, class T, class F>
+void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbers, const T* other,
+                  F f, T* y) {
   for_channels<V>(
       s, rows, numbers.c,
       [=] __device__(int channel) {
@@ -143,22 +153,36 @@ void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbe
         load(numbers.of(2) + channel, k.shift);
         return k;
       },
-      [=] __device__(long at) { return fetch<V>(x + at); },
-      [=] __device__(const normal_constants<V>& k, const piece<T, V>& part, long at) {
-        float values[V];
-        widen(part, values);
+      [=] __device__(long at) {
+        return pair_of_pieces<T, V>{fetch<V>(x + at),
+                                    Other ? fetch<V>(other + at) : piece<T, V>{}};
+      },
+      [=] __device__(const normal_constants<V>& k, const pair_of_pieces<T, V>& part, long at) {
+        float values[V], added[V];
+        widen(part.first, values);
+        widen(part.second, added);
 #pragma unroll
-        for (int i = 0; i < V; ++i)
-          values[i] = f((values[i] - k.mean[i]) * k.scale[i] + k.shift[i]);
+        for (int i = 0; i < V; ++i) {
+          const float normal = (values[i] - k.mean[i]) * k.scale[i] + k.shift[i];
+          values[i] = f(Other ? normal + added[i] : normal);
+        }
         store(values, y + at);
       });
 }
-void normalize_by(stream& s, array x, const channel_numbers& numbers, function f, array y) {
+/// `other` may be missing.
+void normalize_by(stream& s, array x, const channel_numbers& numbers, array other, function f,
+                  array y) {
   with_width(x.type, numbers.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
+    constexpr int v = decltype(width)::value;
+    const T *from = static_cast<const T*>(x.data), *added = static_cast<const T*>(other.data);
+    T* const to = static_cast<T*>(y.data);
+    const long rows = x.count / numbers.c;
     with_function(f, [&](auto g) {
-      normalize_as<decltype(width)::value>(s, static_cast<const T*>(x.data), x.count / numbers.c,
-                                           numbers, g, static_cast<T*>(y.data));
+      if (other)
+        normalize_as<v, true>(s, from, rows, numbers, added, g, to);
+      else
+        normalize_as<v, false>(s, from, rows, numbers, added, g, to);
     });
   });
 }
@@ -248,13 +272,31 @@ void through_statistics(stream& s, const T* x, const T* dy, long rows,
 }  // namespace
 
 void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
-  expect_one_type({x, y});
+  normalize_add(s, x, b, {}, f, y);
+}
+void normalize_add(stream& s, array x, const batch_norm_arrays& b, array other, function f,
+                   array y) {
+  expect_one_type({x, other, y});
   const int c = static_cast<int>(b.mean.count);
   const channel_norm n(b);
   const channel_numbers numbers{static_cast<float*>(s.scratch(3 * sizeof(float) * std::size_t(c))),
                                 c};
   for_each(s, c, [=] __device__(long channel) { n.prepare(static_cast<int>(channel), numbers); });
-  normalize_by(s, x, numbers, f, y);
+  normalize_by(s, x, numbers, other, f, y);
+}
+
+void batch_norm_statistics(stream& s, array x, array mean, array variance) {
+  const int c = static_cast<int>(mean.count);
+  const long rows = x.count / c;
+  float* const memory = column_memory<2>(s, rows, c);
+  with_type(x.type, [&](auto t) {
+    using T = typename decltype(t)::type;
+    const T* from = static_cast<const T*>(x.data);
+    sum_columns<2>(s, rows, c, sums_around<T>{from, c},
+                   put_moments<T>{from, rows, c, static_cast<float*>(mean.data),
+                                  static_cast<float*>(variance.data)},
+                   memory);
+  });
 }
 
 void batch_norm(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
@@ -266,11 +308,13 @@ void batch_norm(stream& s, array x, const batch_norm_arrays& b, function f, arra
     using T = typename decltype(t)::type;
     const T* from = static_cast<const T*>(x.data);
     sum_columns<2>(s, rows, c, sums_around<T>{from, c},
-                   put_statistics<T>{from, rows, static_cast<float*>(b.mean.data),
-                                     static_cast<float*>(b.variance.data), b, numbers},
+                   put_statistics<T>{{from, rows, c, static_cast<float*>(b.mean.data),
+                                      static_cast<float*>(b.variance.data)},
+                                     b,
+                                     numbers},
                    numbers.first + 3 * c);
   });
-  normalize_by(s, x, numbers, f, y);
+  normalize_by(s, x, numbers, {}, f, y);
 }
 
 void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& b, bool through,

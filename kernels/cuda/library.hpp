@@ -96,8 +96,10 @@ struct batch_norm_arrays {
 /// Writes mean and variance of x's rows, then y = f((x - mean) / sqrt(variance + epsilon) gamma +
 /// beta).
 void batch_norm(stream&, array x, const batch_norm_arrays& b, function f, array y);
-/// The same by the statistics there are.
+void batch_norm_statistics(stream&, array x, array mean, array variance);
+/// The same y by the statistics there are; the second with `other` added before f.
 void normalize(stream&, array x, const batch_norm_arrays& b, function f, array y);
+void normalize_add(stream&, array x, const batch_norm_arrays& b, array other, function f, array y);
 /// Gradients of both; dx through the statistics if `through`.
 void batch_norm_backward(stream&, array x, array dy, const batch_norm_arrays& b, bool through,
                          array dx, array dgamma, array dbeta);

@@ -201,8 +201,12 @@ class graph_builder {
   }
 
   /// Turns a node into another op over other inputs; its outputs stay.
-  constexpr void rewrite(int node, const op_info& op, std::initializer_list<int> inputs,
+  constexpr void rewrite(int node, const op_info& op, const int* inputs, int count,
                          const attributes& a);
+  constexpr void rewrite(int node, const op_info& op, std::initializer_list<int> inputs,
+                         const attributes& a) {
+    rewrite(node, op, inputs.begin(), static_cast<int>(inputs.size()), a);
+  }
 
   // Scopes. Buckets hold the row's number plus one, so that zeroed memory is an empty table.
   constexpr int find_scope(int parent, unsigned long long hash) const {
@@ -343,12 +347,12 @@ constexpr int graph_builder::add_output(int node, const value_row& row) {
   return value;
 }
 
-constexpr void graph_builder::rewrite(int node, const op_info& op,
-                                      std::initializer_list<int> inputs, const attributes& a) {
+constexpr void graph_builder::rewrite(int node, const op_info& op, const int* inputs, int count,
+                                      const attributes& a) {
   node_row& n = g.nodes[node];
   n.op = &op, n.a = a, n.first_input = g.edges.size();
-  n.inputs = static_cast<int>(inputs.size());
-  for (int i : inputs) add_edge(i);
+  n.inputs = count;
+  for (int i = 0; i < count; ++i) add_edge(inputs[i]);
 }
 
 /// What a gradient rule sees: one node, and the running gradients of all values.

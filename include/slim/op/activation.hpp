@@ -43,6 +43,8 @@ struct fused_matmul;
 template <class A>
 struct fused_batch_norm;
 template <class A>
+struct batch_norm_add;
+template <class A>
 struct fused_scale_shift;
 template <class A>
 struct fused_add;
@@ -121,6 +123,7 @@ struct activation {
     if (root == "convolution") return {true, &op_info_of<fused_convolution<A>, Target>};
     if (root == "matmul") return {true, &op_info_of<fused_matmul<A>, Target>};
     if (root == "batch_norm") return {true, &op_info_of<fused_batch_norm<A>, Target>};
+    if (root == "batch_norm_add") return {true, &op_info_of<batch_norm_add<A>, Target>};
     if (root == "scale_shift") return {true, &op_info_of<fused_scale_shift<A>, Target>};
     if (root == "add") return {true, &op_info_of<fused_add<A>, Target>};
     return {};

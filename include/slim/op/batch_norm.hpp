@@ -53,6 +53,21 @@ constexpr void give_batch_norm_gradients(B& b, gradient_of& g, int dy, int mean,
   if (beta >= 0 && g.wanted(beta)) g.give(beta, dbeta);
 }
 
+/// What an op needs to normalise as the node of a batch norm does: x, its statistics, gamma and
+/// beta; returns how many.
+constexpr int put_batch_norm(const graph& g, const node_row& norm, int* inputs) {
+  inputs[0] = g.input(norm, 0);
+  inputs[1] = g.output_of(norm, 1), inputs[2] = g.output_of(norm, 2);
+  for (int i = 3; i < norm.inputs; ++i) inputs[i] = g.input(norm, i);
+  return norm.inputs;
+}
+/// Drops what a batch norm has besides: it stays where it is, for what reads its statistics.
+constexpr void keep_statistics(node_row& norm, const op_info& statistics) {
+  norm.op = &statistics;
+  norm.inputs = 1;
+  ++norm.first_output, --norm.outputs;
+}
+
 constexpr void infer_batch_norm_backward(inference& s) {
   s.out(s.in(0), s.batched(0));
   s.out(s.in(2), false);
@@ -175,6 +190,30 @@ struct batch_norm_backward {
   static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
 };
 
+/// (x [..., c]) -> mean [c] and variance [c], biased, of the batch.
+struct batch_norm_statistics {
+  static constexpr std::string_view name = "batch_norm_statistics";
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+};
+
+/// (x [..., c], mean, variance[, gamma][, beta], each [c], other [..., c]) -> activation((x - mean) /
+/// sqrt(variance + a.number) * gamma + beta + other). The statistics are x's: gradients of x go
+/// through them.
+template <class A>
+struct batch_norm_add {
+  static constexpr std::string_view name = "batch_norm+add";
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    int dy = g.incoming();
+    if (!std::is_same_v<A, no_activation>)
+      dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
+    const int other = g.node.inputs - 1;
+    if (g.wanted(other)) g.give(other, dy);
+    detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.in(1), g.in(2));
+  }
+};
+
 /// batch_norm with the activation behind it.
 template <class A>
 struct fused_batch_norm {
@@ -205,7 +244,37 @@ struct batch_norm {
   }
   template <class B>
   static constexpr int fuse(B& b, fusion& f) {
-    return fuse_activation(b, f, name);
+    const int sum = fuse_sum(b, f);
+    return sum >= 0 ? sum : fuse_activation(b, f, name);
+  }
+
+ private:
+  /// Leaves its statistics here, and normalises where the sum and the activation behind are: what
+  /// those read is never in memory.
+  template <class B>
+  static constexpr int fuse_sum(B& b, fusion& f) {
+    graph& g = b.g;
+    const op_info& statistics = B::template info<batch_norm_statistics>();
+    const op_info* fused = &B::template info<batch_norm_add<no_activation>>();
+    const node_row norm = g.nodes[f.node];
+    const int sum = f.next(f.node, B::template info<add>());
+    if (sum < 0 || !statistics.choose(g, norm).found()) return -1;
+    int last = sum;
+    if (const int next = f.next(sum); next >= 0 && g.nodes[next].op->has_epilogue)
+      if (const epilogue with = g.nodes[next].op->as_epilogue("batch_norm_add", b.training);
+          with.found && with.op->choose(g, norm).found())
+        fused = with.op, last = next;
+    if (!fused->choose(g, norm).found()) return -1;
+
+    const int own = g.output_of(norm, 0), first = g.input(g.nodes[sum], 0);
+    int inputs[6] = {};
+    int count = detail::put_batch_norm(g, norm, inputs);
+    inputs[count++] = first == own ? g.input(g.nodes[sum], 1) : first;
+    b.rewrite(last, *fused, inputs, count, norm.a);
+    g.nodes[last].scope = norm.scope;
+    if (last != sum) g.nodes[sum].dead = true;
+    detail::keep_statistics(g.nodes[f.node], statistics);
+    return last;
   }
 };
 
