@@ -129,6 +129,53 @@ TEST_CASE("batch norm, sums and concatenation") {
   compare_small<tf32, normal_net>(tf32_limits);
   compare_small<bfloat16, normal_net>(bfloat16_limits);
 }
+
+namespace {
+
+template <int Channels, class... Shortcut>
+using unit = sum<Shortcut..., sequence<conv2d<8, kernel_size{1}>,
+                                       conv2d<Channels, kernel_size{3}, activation_fn{none}>>>;
+template <int Channels, auto... Option>
+using projection = conv2d<Channels, kernel_size{1}, activation_fn{none}, Option...>;
+
+constexpr auto scaled = normalizer_params{with<scale{true}, epsilon{0.01}>{}};
+
+/// Residual units, with the identity and with projections, some with gamma; channels that eight
+/// divides, and that it does not; a sum that nothing is behind.
+struct residual_net
+    : arg_scope<on<ops::conv2d>, with<norm>,
+                net<"residual", conv2d<16, kernel_size{3}, stride{2}, scope{"conv1"}>,
+                    unit<16, identity>, apply<relu>, unit<16, identity>, apply<elu>,
+                    unit<12, projection<12, scaled>>, apply<relu>,
+                    arg_scope<on<ops::conv2d>, with<scaled>, unit<16, projection<16>>>,
+                    apply<relu>, unit<16, identity>, flatten<>,
+                    fully_connected<10, activation_fn{none}, scope{"logits"}>>> {};
+
+/// Steps of a training program that run `op`.
+template <class... Backend>
+int steps_of(std::string_view op) {
+  using trained = model<residual_net, input<6, 20, 24, 3>, labels<6>,
+                        sparse_softmax_cross_entropy<>, Backend...>;
+  int count = 0;
+  for (const step_row& s : trained::training_program().steps) count += s.op == op;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("residual units") {
+  compare_small<float, residual_net>(float_limits);
+  // An update by one image has larger errors.
+  compare_small<bfloat16, residual_net>({8e-2, 0.5});
+  CHECK(steps_of<gpu<bfloat16>>("batch_norm_statistics") == 7);
+  CHECK(steps_of<gpu<bfloat16>>("batch_norm+add") == 3);
+  CHECK(steps_of<gpu<bfloat16>>("batch_norm+batch_norm+add") == 2);
+  CHECK(steps_of<gpu<bfloat16>>("add+activation_backward") == 5);
+  for (std::string_view op : {"batch_norm", "add", "add+activation", "activation_backward"})
+    CHECK(steps_of<gpu<bfloat16>>(op) == 0);
+  CHECK(steps_of<>("batch_norm_statistics") == 0);
+  CHECK(steps_of<>("add+activation_backward") == 0);
+}
 TEST_CASE("what has kernels of its own") {
   compare_small<float, other_net>(float_limits);
   // Gradients that cancel in sums have larger errors.

@@ -64,10 +64,10 @@ struct channel_norm {
     const float by = inverse(channel);
     return gamma.there() ? gamma[channel] * by : by;
   }
-  /// For normalize_as: mean, scale, shift.
-  __device__ void prepare(int channel, const channel_numbers& to) const {
-    to.of(0)[channel] = mean[channel], to.of(1)[channel] = scale(channel);
-    to.of(2)[channel] = beta.there() ? beta[channel] : 0.0f;
+  /// For normalize_as: mean, scale, shift, as the numbers from `first` on.
+  __device__ void prepare(int channel, const channel_numbers& to, int first = 0) const {
+    to.of(first)[channel] = mean[channel], to.of(first + 1)[channel] = scale(channel);
+    to.of(first + 2)[channel] = beta.there() ? beta[channel] : 0.0f;
   }
 };
 
@@ -138,51 +138,67 @@ struct put_statistics : put_moments<T> {
 template <int V>
 struct normal_constants {
   float mean[V], scale[V], shift[V];
+
+  __device__ void read(const channel_numbers& numbers, int first, int channel) {
+    load(numbers.of(first) + channel, mean);
+    load(numbers.of(first + 1) + channel, scale);
+    load(numbers.of(first + 2) + channel, shift);
+  }
+  __device__ float operator()(float x, int i) const { return (x - mean[i]) * scale[i] + shift[i]; }
+};
+
+/// What is added to a normalised x.
+enum class addend { none, plain, normal };
+
+/// The constants of x and, where that is normalised, of what is added.
+template <int V, addend Added>
+struct sum_constants {
+  normal_constants<V> x, other;
+
+  __device__ sum_constants(const channel_numbers& numbers, int channel) {
+    x.read(numbers, 0, channel);
+    if constexpr (Added == addend::normal) other.read(numbers, 3, channel);
+  }
+  __device__ float operator()(float value, float added, int i) const {
+    const float normal = x(value, i);
+    if constexpr (Added == addend::none)
+      return normal;
+    else if constexpr (Added == addend::plain)
+      return normal + added;
+    else
+      return normal + other(added, i);
+  }
 };
 
 /// y = f((x - mean) scale + shift + other), by the numbers that channel_norm prepared.
-template <int V, bool Other, class T, class F>
+template <int V, addend Added, class T, class F>
 void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbers, const T* other,
                   F f, T* y) {
   for_channels<V>(
       s, rows, numbers.c,
-      [=] __device__(int channel) {
-        normal_constants<V> k;
-        load(numbers.of(0) + channel, k.mean);
-        load(numbers.of(1) + channel, k.scale);
-        load(numbers.of(2) + channel, k.shift);
-        return k;
-      },
+      [=] __device__(int channel) { return sum_constants<V, Added>(numbers, channel); },
       [=] __device__(long at) {
-        return pair_of_pieces<T, V>{fetch<V>(x + at),
-                                    Other ? fetch<V>(other + at) : piece<T, V>{}};
+        return pair_of_pieces<T, V>{
+            fetch<V>(x + at), Added != addend::none ? fetch<V>(other + at) : piece<T, V>{}};
       },
-      [=] __device__(const normal_constants<V>& k, const pair_of_pieces<T, V>& part, long at) {
+      [=] __device__(const sum_constants<V, Added>& k, const pair_of_pieces<T, V>& part, long at) {
         float values[V], added[V];
         widen(part.first, values);
         widen(part.second, added);
 #pragma unroll
-        for (int i = 0; i < V; ++i) {
-          const float normal = (values[i] - k.mean[i]) * k.scale[i] + k.shift[i];
-          values[i] = f(Other ? normal + added[i] : normal);
-        }
+        for (int i = 0; i < V; ++i) values[i] = f(k(values[i], added[i], i));
         store(values, y + at);
       });
 }
-/// `other` may be missing.
+template <addend Added>
 void normalize_by(stream& s, array x, const channel_numbers& numbers, array other, function f,
                   array y) {
   with_width(x.type, numbers.c, [&](auto t, auto width) {
     using T = typename decltype(t)::type;
-    constexpr int v = decltype(width)::value;
-    const T *from = static_cast<const T*>(x.data), *added = static_cast<const T*>(other.data);
-    T* const to = static_cast<T*>(y.data);
-    const long rows = x.count / numbers.c;
     with_function(f, [&](auto g) {
-      if (other)
-        normalize_as<v, true>(s, from, rows, numbers, added, g, to);
-      else
-        normalize_as<v, false>(s, from, rows, numbers, added, g, to);
+      normalize_as<decltype(width)::value, Added>(
+          s, static_cast<const T*>(x.data), x.count / numbers.c, numbers,
+          static_cast<const T*>(other.data), g, static_cast<T*>(y.data));
     });
   });
 }
@@ -271,18 +287,42 @@ void through_statistics(stream& s, const T* x, const T* dy, long rows,
 
 }  // namespace
 
+namespace {
+
+/// Memory for so many numbers of each channel.
+channel_numbers numbers_of(stream& s, array mean, int count) {
+  const std::size_t floats = std::size_t(count) * std::size_t(mean.count);
+  return {static_cast<float*>(s.scratch(sizeof(float) * floats)), static_cast<int>(mean.count)};
+}
+channel_numbers prepared(stream& s, const batch_norm_arrays& b) {
+  const channel_numbers numbers = numbers_of(s, b.mean, 3);
+  const channel_norm n(b);
+  for_each(s, numbers.c,
+           [=] __device__(long channel) { n.prepare(static_cast<int>(channel), numbers); });
+  return numbers;
+}
+
+}  // namespace
+
 void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array y) {
-  normalize_add(s, x, b, {}, f, y);
+  expect_one_type({x, y});
+  normalize_by<addend::none>(s, x, prepared(s, b), {}, f, y);
 }
 void normalize_add(stream& s, array x, const batch_norm_arrays& b, array other, function f,
                    array y) {
   expect_one_type({x, other, y});
-  const int c = static_cast<int>(b.mean.count);
-  const channel_norm n(b);
-  const channel_numbers numbers{static_cast<float*>(s.scratch(3 * sizeof(float) * std::size_t(c))),
-                                c};
-  for_each(s, c, [=] __device__(long channel) { n.prepare(static_cast<int>(channel), numbers); });
-  normalize_by(s, x, numbers, other, f, y);
+  normalize_by<addend::plain>(s, x, prepared(s, b), other, f, y);
+}
+void normalize_both(stream& s, array x, const batch_norm_arrays& b, array other,
+                    const batch_norm_arrays& of_other, function f, array y) {
+  expect_one_type({x, other, y});
+  const channel_numbers numbers = numbers_of(s, b.mean, 6);
+  const channel_norm n(b), second(of_other);
+  for_each(s, numbers.c, [=] __device__(long channel) {
+    n.prepare(static_cast<int>(channel), numbers);
+    second.prepare(static_cast<int>(channel), numbers, 3);
+  });
+  normalize_by<addend::normal>(s, x, numbers, other, f, y);
 }
 
 void batch_norm_statistics(stream& s, array x, array mean, array variance) {
@@ -314,7 +354,7 @@ void batch_norm(stream& s, array x, const batch_norm_arrays& b, function f, arra
                                      numbers},
                    numbers.first + 3 * c);
   });
-  normalize_by(s, x, numbers, {}, f, y);
+  normalize_by<addend::none>(s, x, numbers, {}, f, y);
 }
 
 void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& b, bool through,

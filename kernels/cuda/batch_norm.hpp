@@ -8,11 +8,15 @@
 namespace slim {
 namespace cuda {
 
-inline batch_norm_arrays norm_of(const kernel_call& call, array mean, array variance, int fixed) {
+inline batch_norm_arrays norm_of(const kernel_call& call, const attributes& a, array mean,
+                                 array variance, int fixed) {
   using parts = op::batch_norm_parts;
-  const int gamma = op::detail::optional_input(call.a(), fixed, parts::gamma);
-  const int beta = op::detail::optional_input(call.a(), fixed, parts::beta);
-  return {mean, variance, in(call, gamma), in(call, beta), call.a().number};
+  const int gamma = op::detail::optional_input(a, fixed, parts::gamma);
+  const int beta = op::detail::optional_input(a, fixed, parts::beta);
+  return {mean, variance, in(call, gamma), in(call, beta), a.number};
+}
+inline batch_norm_arrays norm_of(const kernel_call& call, array mean, array variance, int fixed) {
+  return norm_of(call, call.a(), mean, variance, fixed);
 }
 
 }  // namespace cuda
@@ -29,6 +33,12 @@ SLIM_CUDA_KERNEL_WITH(batch_norm_add,
                       normalize_add(on(call), in(call, 0),
                                     norm_of(call, in(call, 1), in(call, 2), 3),
                                     in(call, call.inputs() - 1), f, out(call)))
+SLIM_CUDA_KERNEL_WITH(batch_norms_add, {
+  const int x = op::detail::second_batch_norm_input(call.a());
+  const attributes second = op::detail::second_batch_norm(call.a());
+  normalize_both(on(call), in(call, 0), norm_of(call, in(call, 1), in(call, 2), 3), in(call, x),
+                 norm_of(call, second, in(call, x + 1), in(call, x + 2), x + 3), f, out(call));
+})
 SLIM_CUDA_KERNEL(batch_norm_inference,
                  normalize(on(call), in(call, 0), norm_of(call, in(call, 1), in(call, 2), 3),
                            function::identity, out(call)))

@@ -97,9 +97,12 @@ struct batch_norm_arrays {
 /// beta).
 void batch_norm(stream&, array x, const batch_norm_arrays& b, function f, array y);
 void batch_norm_statistics(stream&, array x, array mean, array variance);
-/// The same y by the statistics there are; the second with `other` added before f.
+/// The same y by the statistics there are; with `other` added before f; and with that normalised,
+/// too.
 void normalize(stream&, array x, const batch_norm_arrays& b, function f, array y);
 void normalize_add(stream&, array x, const batch_norm_arrays& b, array other, function f, array y);
+void normalize_both(stream&, array x, const batch_norm_arrays& b, array other,
+                    const batch_norm_arrays& of_other, function f, array y);
 /// Gradients of both; dx through the statistics if `through`.
 void batch_norm_backward(stream&, array x, array dy, const batch_norm_arrays& b, bool through,
                          array dx, array dgamma, array dbeta);

@@ -10,9 +10,11 @@
 
 namespace slim::op {
 
-/// Which of the optional inputs a batch norm has, as bits of attributes::integer.
+/// Which of the optional inputs a batch norm has, as bits of attributes::integer. Those of a second
+/// one in the same node lie `second` bits higher; its epsilon is attributes::second.
 struct batch_norm_parts {
   static constexpr int gamma = 1, beta = 2, bias = 4;
+  static constexpr int second = 3;
 };
 
 namespace detail {
@@ -23,6 +25,16 @@ constexpr int optional_input(const attributes& a, int fixed, int part) {
   int at = fixed;
   for (int before = 1; before < part; before *= 2) at += (a.integer & before) != 0;
   return at;
+}
+
+/// Of a node with two batch norms: the options of the second, and its first input.
+constexpr attributes second_batch_norm(attributes a) {
+  a.integer >>= batch_norm_parts::second, a.number = a.second;
+  return a;
+}
+constexpr int second_batch_norm_input(const attributes& a) {
+  return 3 + ((a.integer & batch_norm_parts::gamma) != 0) +
+         ((a.integer & batch_norm_parts::beta) != 0);
 }
 
 /// Inputs: x [..., c], mean [c], variance [c][, gamma [c]][, beta [c]].
@@ -36,19 +48,20 @@ constexpr void infer_batch_norm(inference& s) {
 }
 
 /// Gives the gradients of x, gamma and beta: the outputs of Backward over x, dy, mean, variance and
-/// gamma.
+/// gamma. An x that is not input 0 is a second batch norm's.
 template <class Backward, class B>
-constexpr void give_batch_norm_gradients(B& b, gradient_of& g, int dy, int mean, int variance) {
-  const int gamma = optional_input(g.node.a, 3, batch_norm_parts::gamma);
-  const int beta = optional_input(g.node.a, 3, batch_norm_parts::beta);
-  attributes a = g.node.a;
+constexpr void give_batch_norm_gradients(B& b, gradient_of& g, int dy, int mean, int variance,
+                                         int x = 0) {
+  attributes a = x == 0 ? g.node.a : second_batch_norm(g.node.a);
+  const int gamma = optional_input(a, x + 3, batch_norm_parts::gamma);
+  const int beta = optional_input(a, x + 3, batch_norm_parts::beta);
   a.integer &= batch_norm_parts::gamma;
-  const int inputs[] = {g.in(0), dy, mean, variance, gamma < 0 ? -1 : g.in(gamma)};
+  const int inputs[] = {g.in(x), dy, mean, variance, gamma < 0 ? -1 : g.in(gamma)};
   const int dx = b.template add<Backward>(inputs, gamma < 0 ? 4 : 5, a);
   if (b.failed()) return;
   const node_row& backward = b.g.nodes[b.g.nodes.size() - 1];
   const int dgamma = b.g.output_of(backward, 1), dbeta = b.g.output_of(backward, 2);
-  if (g.wanted(0)) g.give(0, dx);
+  if (g.wanted(x)) g.give(x, dx);
   if (gamma >= 0 && g.wanted(gamma)) g.give(gamma, dgamma);
   if (beta >= 0 && g.wanted(beta)) g.give(beta, dbeta);
 }
@@ -196,6 +209,32 @@ struct batch_norm_statistics {
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
 };
 
+namespace detail {
+
+/// The gradient of a sum before the activation A.
+template <class A, class B>
+constexpr int before_activation(B& b, gradient_of& g) {
+  if (std::is_same_v<A, no_activation>) return g.incoming();
+  return add_derivative<activation_backward, A>(b, {g.out(), g.incoming()});
+}
+
+}  // namespace detail
+
+/// (x, mean, variance[, gamma][, beta], and the same of a second batch norm) -> activation(the sum
+/// of both): a residual unit whose shortcut is a projection.
+template <class A>
+struct batch_norms_add {
+  static constexpr std::string_view name = "batch_norm+batch_norm+add";
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  template <class B>
+  static constexpr void gradient(B& b, gradient_of& g) {
+    const int dy = detail::before_activation<A>(b, g);
+    for (int x : {0, detail::second_batch_norm_input(g.node.a)})
+      detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.in(x + 1), g.in(x + 2),
+                                                             x);
+  }
+};
+
 /// (x [..., c], mean, variance[, gamma][, beta], each [c], other [..., c]) -> activation((x - mean) /
 /// sqrt(variance + a.number) * gamma + beta + other). The statistics are x's: gradients of x go
 /// through them.
@@ -205,12 +244,16 @@ struct batch_norm_add {
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
-    int dy = g.incoming();
-    if (!std::is_same_v<A, no_activation>)
-      dy = add_derivative<activation_backward, A>(b, {g.out(), dy});
+    const int dy = detail::before_activation<A>(b, g);
     const int other = g.node.inputs - 1;
     if (g.wanted(other)) g.give(other, dy);
     detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.in(1), g.in(2));
+  }
+  /// Behind another batch norm this is an epilogue that normalises for both.
+  template <class Target>
+  static constexpr epilogue as_epilogue(std::string_view root, bool) {
+    if (root == "second_batch_norm") return {true, &op_info_of<batch_norms_add<A>, Target>};
+    return {};
   }
 };
 
@@ -244,8 +287,9 @@ struct batch_norm {
   }
   template <class B>
   static constexpr int fuse(B& b, fusion& f) {
-    const int sum = fuse_sum(b, f);
-    return sum >= 0 ? sum : fuse_activation(b, f, name);
+    int merged = fuse_sum(b, f);
+    if (merged < 0) merged = fuse_second(b, f);
+    return merged >= 0 ? merged : fuse_activation(b, f, name);
   }
 
  private:
@@ -275,6 +319,29 @@ struct batch_norm {
     if (last != sum) g.nodes[sum].dead = true;
     detail::keep_statistics(g.nodes[f.node], statistics);
     return last;
+  }
+  /// The same where the sum has taken a batch norm along already.
+  template <class B>
+  static constexpr int fuse_second(B& b, fusion& f) {
+    graph& g = b.g;
+    const op_info& statistics = B::template info<batch_norm_statistics>();
+    const node_row norm = g.nodes[f.node];
+    const int user = f.next(f.node);
+    if (user < 0 || !g.nodes[user].op->has_epilogue) return -1;
+    const node_row sum = g.nodes[user];
+    const epilogue with = sum.op->as_epilogue("second_batch_norm", b.training);
+    const int other = sum.inputs - 1;
+    if (!with.found || g.input(sum, other) != g.output_of(norm, 0)) return -1;
+    if (!with.op->choose(g, norm).found() || !statistics.choose(g, norm).found()) return -1;
+
+    int inputs[10] = {};
+    for (int i = 0; i < other; ++i) inputs[i] = g.input(sum, i);
+    const int count = other + detail::put_batch_norm(g, norm, inputs + other);
+    attributes a = sum.a;
+    a.integer |= norm.a.integer << batch_norm_parts::second, a.second = norm.a.number;
+    b.rewrite(user, *with.op, inputs, count, a);
+    detail::keep_statistics(g.nodes[f.node], statistics);
+    return user;
   }
 };
 
