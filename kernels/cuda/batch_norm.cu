@@ -110,8 +110,7 @@ struct put_moments {
   /// Moves a chunk's sums to the first row of all, in double.
   __device__ void take(int channel, long first, long last, const double (&part)[2],
                        double (&totals)[2]) const {
-    const double moved =
-        double(to_float(x[first * c + channel])) - double(to_float(x[channel]));
+    const double moved = double(to_float(x[first * c + channel])) - double(to_float(x[channel]));
     const double count = double(last - first);
     totals[0] += part[0] + count * moved;
     totals[1] += part[1] + 2 * moved * part[0] + count * moved * moved;
@@ -178,8 +177,8 @@ void normalize_as(stream& s, const T* x, long rows, const channel_numbers& numbe
       s, rows, numbers.c,
       [=] __device__(int channel) { return sum_constants<V, Added>(numbers, channel); },
       [=] __device__(long at) {
-        return pair_of_pieces<T, V>{
-            fetch<V>(x + at), Added != addend::none ? fetch<V>(other + at) : piece<T, V>{}};
+        return pair_of_pieces<T, V>{fetch<V>(x + at),
+                                    Added != addend::none ? fetch<V>(other + at) : piece<T, V>{}};
       },
       [=] __device__(const sum_constants<V, Added>& k, const pair_of_pieces<T, V>& part, long at) {
         float values[V], added[V];
@@ -310,7 +309,11 @@ void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array
 }
 void normalize_add(stream& s, array x, const batch_norm_arrays& b, array other, function f,
                    array y) {
-  expect_one_type({x, other, y});
+  if (other.type != x.type) {  // a variable in mixed precision
+    normalize(s, x, b, function::identity, y);
+    return add(s, y, other, f, y);
+  }
+  expect_one_type({x, y});
   normalize_by<addend::plain>(s, x, prepared(s, b), other, f, y);
 }
 void normalize_both(stream& s, array x, const batch_norm_arrays& b, array other,

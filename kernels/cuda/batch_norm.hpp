@@ -29,10 +29,9 @@ SLIM_CUDA_KERNEL_WITH(fused_batch_norm,
                                  norm_of(call, out(call, 1), out(call, 2), 3), f, out(call)))
 SLIM_CUDA_KERNEL(batch_norm_statistics,
                  batch_norm_statistics(on(call), in(call, 0), out(call), out(call, 1)))
-SLIM_CUDA_KERNEL_WITH(batch_norm_add,
-                      normalize_add(on(call), in(call, 0),
-                                    norm_of(call, in(call, 1), in(call, 2), 3),
-                                    in(call, call.inputs() - 1), f, out(call)))
+SLIM_CUDA_KERNEL_WITH(batch_norm_add, normalize_add(on(call), in(call, 0),
+                                                    norm_of(call, in(call, 1), in(call, 2), 3),
+                                                    in(call, call.inputs() - 1), f, out(call)))
 SLIM_CUDA_KERNEL_WITH(batch_norms_add, {
   const int x = op::detail::second_batch_norm_input(call.a());
   const attributes second = op::detail::second_batch_norm(call.a());

@@ -235,9 +235,9 @@ struct batch_norms_add {
   }
 };
 
-/// (x [..., c], mean, variance[, gamma][, beta], each [c], other [..., c]) -> activation((x - mean) /
-/// sqrt(variance + a.number) * gamma + beta + other). The statistics are x's: gradients of x go
-/// through them.
+/// (x [..., c], mean, variance[, gamma][, beta], each [c], other [..., c]) -> activation(
+/// (x - mean) / sqrt(variance + a.number) * gamma + beta + other). The statistics are x's: gradients
+/// of x go through them.
 template <class A>
 struct batch_norm_add {
   static constexpr std::string_view name = "batch_norm+add";
