@@ -66,7 +66,7 @@ constexpr graph_counts room_for(pass which, const graph& g) {
   if (which == pass::fold) return folded(g);
   if (which == pass::choose) return chosen(g) + brought(g);
   graph_counts room = living(g);
-  room.edges += 6 * room.nodes + 8;
+  room.edges += 6 * room.nodes + 8;  // a fused node has at most that many inputs for each it was
   return room;
 }
 

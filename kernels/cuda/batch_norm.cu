@@ -284,10 +284,6 @@ void through_statistics(stream& s, const T* x, const T* dy, long rows,
       });
 }
 
-}  // namespace
-
-namespace {
-
 /// Memory for so many numbers of each channel.
 channel_numbers numbers_of(stream& s, array mean, int count) {
   const std::size_t floats = std::size_t(count) * std::size_t(mean.count);
@@ -309,11 +305,7 @@ void normalize(stream& s, array x, const batch_norm_arrays& b, function f, array
 }
 void normalize_add(stream& s, array x, const batch_norm_arrays& b, array other, function f,
                    array y) {
-  if (other.type != x.type) {  // a variable in mixed precision
-    normalize(s, x, b, function::identity, y);
-    return add(s, y, other, f, y);
-  }
-  expect_one_type({x, y});
+  expect_one_type({x, other, y});
   normalize_by<addend::plain>(s, x, prepared(s, b), other, f, y);
 }
 void normalize_both(stream& s, array x, const batch_norm_arrays& b, array other,

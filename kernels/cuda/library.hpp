@@ -96,11 +96,13 @@ struct batch_norm_arrays {
 /// Writes mean and variance of x's rows, then y = f((x - mean) / sqrt(variance + epsilon) gamma +
 /// beta).
 void batch_norm(stream&, array x, const batch_norm_arrays& b, function f, array y);
+/// Mean and variance alone, the latter biased.
 void batch_norm_statistics(stream&, array x, array mean, array variance);
-/// The same y by the statistics there are; with `other` added before f; and with that normalised,
-/// too.
+/// y = f((x - mean) / sqrt(variance + epsilon) gamma + beta) by the statistics there are.
 void normalize(stream&, array x, const batch_norm_arrays& b, function f, array y);
+/// The same with `other` added before f.
 void normalize_add(stream&, array x, const batch_norm_arrays& b, array other, function f, array y);
+/// The same, `other` being normalised, too.
 void normalize_both(stream&, array x, const batch_norm_arrays& b, array other,
                     const batch_norm_arrays& of_other, function f, array y);
 /// Gradients of both; dx through the statistics if `through`.

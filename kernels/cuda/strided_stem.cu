@@ -10,7 +10,7 @@
 // count they are three pieces of eight terms, and an output pixel's pieces begin 12 bytes behind
 // those of the pixel before. Tensor cores want rows of 16 bytes in shared memory, so patches go
 // through registers, from tiles that TMA brings with their border: a tile is 16 x 8 pixels of the
-// output, of eight pixels by four lanes each that read at once, all from different banks.
+// output, of eight pixels by four lanes each that read at once, without conflicts.
 //
 // TMA wants a box to begin at a multiple of 16 bytes, lanes read words of two terms: so tiles begin
 // some words before the first pixel's pieces, and those, where need be, a term before its own.
@@ -357,7 +357,7 @@ __device__ void multiply_tiles(const arguments& a, uint32_t memory, uint64_t* fu
       commit_products();
       wait_products_before();
     }
-    // The products of the tile before are done: its stage is free.
+    // The products of the tile before are done, those of the whole warp: its stage is free.
     if (threadIdx.x % 32 == 0 && turn > 0) arrive(empty + (turn - 1) % stages);
   }
   wait_products(d);
@@ -399,11 +399,6 @@ int blocks_for(const convolution_shape& c) {
 
 }  // namespace filter
 
-template <class Kernel>
-void allow_shared(Kernel kernel, int bytes) {
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-}
-
 }  // namespace
 
 bool strided_stem_serves(const convolution_shape& c) {
@@ -424,7 +419,8 @@ void strided_stem_forward(const void* x, const void* weights_krsc, const void* b
   a.y = boxes_of(y, a.in.out, out_channels, group_rows, tile_w);
   a.weights = static_cast<const unsigned short*>(weights_krsc);
   a.bias = static_cast<const unsigned short*>(bias), a.relu = relu;
-  allow_shared(strided_stem_kernel, forward::shared_bytes);
+  cudaFuncSetAttribute(strided_stem_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       forward::shared_bytes);
   strided_stem_kernel<<<std::min(tiles, blocks_together * multiprocessors), forward::threads,
                         forward::shared_bytes, stream>>>(a);
 }
@@ -442,7 +438,8 @@ void strided_stem_backward_filter(const void* x, const void* dy, float* dw, void
   a.in = inputs_of(x, c);
   a.dy = boxes_of(dy, a.in.out, out_channels, tile_h, tile_w);
   a.partial = static_cast<float*>(workspace);
-  allow_shared(strided_stem_filter_kernel, filter::shared_bytes);
+  cudaFuncSetAttribute(strided_stem_filter_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       filter::shared_bytes);
   strided_stem_filter_kernel<<<blocks, filter::threads, filter::shared_bytes, stream>>>(a);
   constexpr int block = 256;
   strided_stem_filter_total<<<(sums + block - 1) / block, block, 0, stream>>>(a.partial, blocks,

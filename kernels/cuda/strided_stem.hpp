@@ -28,7 +28,8 @@ void strided_stem_forward(const void* x, const void* weights_krsc, const void* b
 long strided_stem_filter_workspace(const convolution_shape& c);
 
 /// dw [7, 7, 3, 64] (K innermost) in float from x and dy. The order of the sums depends on the
-/// extents alone: the same bits on every run.
+/// extents alone: the same bits on every run. What is no number in x makes sums that are none, near
+/// the lower and the right edge even where no window reads it.
 void strided_stem_backward_filter(const void* x, const void* dy, float* dw, void* workspace,
                                   const convolution_shape& c, CUstream_st* stream);
 

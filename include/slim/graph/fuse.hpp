@@ -28,11 +28,21 @@ class consumers {
 
   /// The only node that reads `value`, or -1 if the caller or several nodes do.
   constexpr int only(int value) const { return count_[value] == 1 ? last_[value] - 1 : -1; }
+  static constexpr bool reads(const graph& g, int node, int value) {
+    for (int i = 0; i < g.nodes[node].inputs; ++i)
+      if (g.input(g.nodes[node], i) == value) return !g.nodes[node].dead;
+    return false;
+  }
   constexpr void add(int value, int node) {
     ++count_[value];
     last_[value] = node + 1;
   }
-  constexpr void moved(int value, int node) { last_[value] = node + 1; }
+  /// A fused node reads a value, in place of its only reader where that is no more.
+  constexpr void read_by(const graph& g, int value, int node) {
+    const int before = only(value);
+    if (before >= 0 && before != node && reads(g, before, value)) return add(value, node);
+    last_[value] = node + 1;
+  }
 
  private:
   scratch<int> count_;
@@ -93,7 +103,7 @@ constexpr void fuse(graph_builder& b) {
     const int before = g.edges.size();
     const int merged = g.nodes[i].op->fuse(b, rule);
     if (merged < 0) continue;
-    for (int e = before; e < g.edges.size(); ++e) users.moved(g.edges[e], merged);
+    for (int e = before; e < g.edges.size(); ++e) users.read_by(g, g.edges[e], merged);
   }
 }
 

@@ -311,11 +311,14 @@ struct batch_norm {
     if (!fused->choose(g, norm).found()) return -1;
 
     const int own = g.output_of(norm, 0), first = g.input(g.nodes[sum], 0);
+    const int other = first == own ? g.input(g.nodes[sum], 1) : first;
+    // In mixed precision a variable is of another type.
+    if (g.values[own].batched != g.values[other].batched) return -1;
     int inputs[6] = {};
     int count = detail::put_batch_norm(g, norm, inputs);
-    inputs[count++] = first == own ? g.input(g.nodes[sum], 1) : first;
+    inputs[count++] = other;
     b.rewrite(last, *fused, inputs, count, norm.a);
-    g.nodes[last].scope = norm.scope;
+    g.nodes[last].scope = norm.scope;  // as that of every fused node, the first one's
     if (last != sum) g.nodes[sum].dead = true;
     detail::keep_statistics(g.nodes[f.node], statistics);
     return last;

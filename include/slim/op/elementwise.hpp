@@ -24,7 +24,7 @@ struct add {
       if (g.wanted(i)) g.give(i, g.incoming());
   }
   template <class B>
-  static constexpr int fuse(B& b, fusion& f);  // with an activation: see activation.hpp
+  static constexpr int fuse(B& b, fusion& f);  // with an activation or the gradient of one: see activation.hpp
 };
 
 /// a -> a, in memory of its own.
