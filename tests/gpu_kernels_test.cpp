@@ -51,6 +51,8 @@ class on_device {
   explicit on_device(std::size_t count) : count_(count) {
     REQUIRE(cudaMalloc(&data_, bytes()) == cudaSuccess);
     REQUIRE(cudaMemset(data_, 0xff, bytes()) == cudaSuccess);
+    // Which a kernel on another stream could run ahead of.
+    REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
   }
   explicit on_device(const std::vector<T>& all) : on_device(all.size()) {
     REQUIRE(cudaMemcpy(data_, all.data(), bytes(), cudaMemcpyHostToDevice) == cudaSuccess);
