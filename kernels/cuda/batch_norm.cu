@@ -236,6 +236,48 @@ struct gradient_sums {
     }
   }
 };
+/// The same sums of g = (a + b) f'(saved), which is written on the way.
+template <class T, class Slope>
+struct activation_gradient_sums {
+  static constexpr int rows_ahead = sizeof(T) == 2 ? 2 : 1;  // what fits into registers
+  const T *x, *a, *b, *saved;
+  T* g;
+  int c;
+  const float* mean;
+  Slope slope;
+
+  template <int V>
+  struct row_part {
+    piece<T, V> x, a, b, saved;
+  };
+  template <int V>
+  __device__ auto prepare(int channel, long first) const {
+    return gradient_sums<T>{x, g, c, mean}.template prepare<V>(channel, first);
+  }
+  template <int V>
+  __device__ row_part<V> fetched(long row, int channel) const {
+    const long at = row * c + channel;
+    return {fetch<V>(x + at), fetch<V>(a + at), b == nullptr ? piece<T, V>{} : fetch<V>(b + at),
+            fetch<V>(saved + at)};
+  }
+  template <int V, class Means>
+  __device__ void add(const Means& mean, const row_part<V>& part, float (&sums)[2][V], long row,
+                      int channel) const {
+    float values[V], slopes[V], more[V];
+    widen(part.a, slopes);
+    widen(part.b, more);
+    widen(part.saved, values);
+#pragma unroll
+    for (int i = 0; i < V; ++i) slopes[i] = (slopes[i] + more[i]) * slope(values[i]);
+    store(slopes, g + row * c + channel);
+    widen(part.x, values);
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      sums[0][i] += slopes[i];
+      sums[1][i] += slopes[i] * (values[i] - mean.of[i]);
+    }
+  }
+};
 /// dgamma and dbeta from them, and what dx needs: mean, scale, and what goes off by the statistics.
 struct put_gradients : plain_totals<2> {
   elements dgamma, dbeta;
@@ -371,6 +413,29 @@ void batch_norm_backward(stream& s, array x, array dy, const batch_norm_arrays& 
   });
   // Where the statistics are constants, x does not matter.
   if (!through) scale_shift(s, dy, {numbers.first + c, number::f32, c}, {}, function::identity, dx);
+}
+
+void activation_batch_norm_backward(stream& s, array a, array b, array saved, function f, array x,
+                                    const batch_norm_arrays& norm, array g, array dx, array dgamma,
+                                    array dbeta) {
+  expect_one_type({x, a, b ? b : a, saved, g, dx});
+  const int c = static_cast<int>(norm.mean.count);
+  const long rows = x.count / c;
+  const channel_numbers numbers{column_memory<2>(s, rows, c, 4 * c), c};
+  with_width(x.type, c, [&](auto t, auto width) {
+    using T = typename decltype(t)::type;
+    const auto from = [](array of) { return static_cast<const T*>(of.data); };
+    with_slope(f, [&](auto slope) {
+      sum_columns<2>(s, rows, c,
+                     activation_gradient_sums<T, decltype(slope)>{
+                         from(x), from(a), from(b), from(saved), static_cast<T*>(g.data), c,
+                         static_cast<const float*>(norm.mean.data), slope},
+                     put_gradients{{}, elements(dgamma), elements(dbeta), norm, rows, numbers},
+                     numbers.first + 4 * c);
+    });
+    through_statistics<decltype(width)::value>(s, from(x), from(g), rows, numbers,
+                                               static_cast<T*>(dx.data));
+  });
 }
 
 void batch_norm_scale(stream& s, array variance, array gamma, double epsilon, array y) {

@@ -45,6 +45,13 @@ SLIM_CUDA_KERNEL(batch_norm_backward,
                  batch_norm_backward(on(call), in(call, 0), in(call, 1),
                                      norm_of(call, in(call, 2), in(call, 3), 4), true, out(call),
                                      out(call, 1), out(call, 2)))
+SLIM_CUDA_KERNEL_WITH(activation_batch_norm_backward, {
+  const int x = call.inputs() - 3 - ((call.a().integer & op::batch_norm_parts::gamma) != 0);
+  activation_batch_norm_backward(
+      on(call), in(call, 0), x == 3 ? in(call, 1) : array{}, in(call, x - 1), f, in(call, x),
+      norm_of(call, in(call, x + 1), in(call, x + 2), x + 3), out(call), out(call, 1), out(call, 2),
+      out(call, 3));
+})
 SLIM_CUDA_KERNEL(batch_norm_inference_backward,
                  batch_norm_backward(on(call), in(call, 0), in(call, 1),
                                      norm_of(call, in(call, 2), in(call, 3), 4), false, out(call),

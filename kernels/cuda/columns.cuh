@@ -14,6 +14,15 @@ struct column_grid {
   __host__ __device__ long first_row(int chunk) const { return rows * chunk / chunks; }
 };
 
+/// Rows that a lane has fetched before it adds the first: fewer where F says so.
+template <class F>
+constexpr int rows_ahead() {
+  if constexpr (requires { F::rows_ahead; })
+    return F::rows_ahead;
+  else
+    return rows_under_way;
+}
+
 /// Adds up what rows have in V channels. Neighbouring threads have neighbouring channels, and lanes
 /// of them neighbouring rows. F tells how: `prepare` what a channel needs, `fetched` a row's part,
 /// `add` it to the sums (and do with it what else there is to do).
@@ -29,14 +38,13 @@ __global__ void __launch_bounds__(block_threads, 3)
     const auto constants = f.template prepare<V>(group * V, begin);
     const int step = g.row_lanes;
     long row = begin + lane;
-    for (; row + (rows_under_way - 1) * step < end; row += rows_under_way * step) {
-      decltype(f.template fetched<V>(row, 0)) x[rows_under_way];
+    constexpr int ahead = rows_ahead<F>();
+    for (; row + (ahead - 1) * step < end; row += ahead * step) {
+      decltype(f.template fetched<V>(row, 0)) x[ahead];
 #pragma unroll
-      for (int i = 0; i < rows_under_way; ++i)
-        x[i] = f.template fetched<V>(row + i * step, group * V);
+      for (int i = 0; i < ahead; ++i) x[i] = f.template fetched<V>(row + i * step, group * V);
 #pragma unroll
-      for (int i = 0; i < rows_under_way; ++i)
-        f.add(constants, x[i], sums, row + i * step, group * V);
+      for (int i = 0; i < ahead; ++i) f.add(constants, x[i], sums, row + i * step, group * V);
     }
     for (; row < end; row += step)
       f.add(constants, f.template fetched<V>(row, group * V), sums, row, group * V);

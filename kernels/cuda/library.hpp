@@ -108,6 +108,10 @@ void normalize_both(stream&, array x, const batch_norm_arrays& b, array other,
 /// Gradients of both; dx through the statistics if `through`.
 void batch_norm_backward(stream&, array x, array dy, const batch_norm_arrays& b, bool through,
                          array dx, array dgamma, array dbeta);
+/// The same by g = (a + b) f'(saved), which it writes; b may be missing.
+void activation_batch_norm_backward(stream&, array a, array b, array saved, function f, array x,
+                                    const batch_norm_arrays& norm, array g, array dx, array dgamma,
+                                    array dbeta);
 /// gamma / sqrt(variance + epsilon), and beta + (bias - mean) scale.
 void batch_norm_scale(stream&, array variance, array gamma, double epsilon, array y);
 void batch_norm_shift(stream&, array mean, array scale, array beta, array bias, array y);

@@ -208,6 +208,9 @@ class graph_builder {
     rewrite(node, op, inputs.begin(), static_cast<int>(inputs.size()), a);
   }
 
+  /// Gives a node one more output, before its others.
+  constexpr void put_first_output(int node, int value);
+
   // Scopes. Buckets hold the row's number plus one, so that zeroed memory is an empty table.
   constexpr int find_scope(int parent, unsigned long long hash) const {
     const int bucket = static_cast<int>(hash % static_cast<unsigned>(g.scope_buckets.size()));
@@ -353,6 +356,14 @@ constexpr void graph_builder::rewrite(int node, const op_info& op, const int* in
   n.op = &op, n.a = a, n.first_input = g.edges.size();
   n.inputs = count;
   for (int i = 0; i < count; ++i) add_edge(inputs[i]);
+}
+
+constexpr void graph_builder::put_first_output(int node, int value) {
+  node_row& n = g.nodes[node];
+  const int first = g.edges.size();
+  add_edge(value);
+  for (int i = 0; i < n.outputs; ++i) add_edge(g.output_of(n, i));
+  n.first_output = first, ++n.outputs;
 }
 
 /// What a gradient rule sees: one node, and the running gradients of all values.

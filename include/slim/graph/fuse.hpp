@@ -68,6 +68,18 @@ class fusion {
     return user >= 0 && b.g.nodes[user].op->id == op.id ? user : -1;
   }
 
+  /// The node before this one whose only output is `value`, if no node between reads that; or -1.
+  constexpr int last_producer(int value) const {
+    for (int i = node - 1; i >= 0; --i) {
+      const node_row& n = b.g.nodes[i];
+      if (n.dead) continue;
+      for (int k = 0; k < n.outputs; ++k)
+        if (b.g.output_of(n, k) == value) return n.outputs == 1 ? i : -1;
+      if (consumers::reads(b.g, i, value)) return -1;
+    }
+    return -1;
+  }
+
   /// Whether the target has a kernel for `op` over these inputs in place of the node `last`.
   constexpr bool supported(int last, const op_info& op, std::initializer_list<int> inputs,
                            const attributes& a) const {

@@ -56,6 +56,8 @@ template <class A>
 struct max_pool_backward_activation;
 template <class A>
 struct add_activation_backward;
+template <class A>
+struct activation_batch_norm_backward;
 
 /// (s, dy) -> dy * f'(s), where s is the output of f (its input, for gradient_from_input).
 template <class A>
@@ -76,6 +78,8 @@ struct activation_backward {
     if (root == "max_pool_backward")
       return {true, &op_info_of<max_pool_backward_activation<A>, Target>};
     if (root == "add_backward") return {true, &op_info_of<add_activation_backward<A>, Target>};
+    if (root == "batch_norm_backward")
+      return {true, &op_info_of<activation_batch_norm_backward<A>, Target>};
     return {};
   }
 };
@@ -87,6 +91,12 @@ struct add_activation_backward {
   static constexpr int in_place = 0;
 
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+  /// Before the gradient of a batch norm this is a prologue.
+  template <class Target>
+  static constexpr epilogue as_epilogue(std::string_view root, bool training) {
+    if (root != "batch_norm_backward") return {};
+    return activation_backward<A>::template as_epilogue<Target>(root, training);
+  }
 };
 
 /// Appends Op<A>, a kernel that needs A's derivative; refuses an A without one.

@@ -197,10 +197,43 @@ struct update_moving_average {
   static constexpr void infer(inference& s) { s.out_variable(0); }
 };
 
+/// (dy, or two that are added, s, x, mean, variance[, gamma]) -> g = dy f'(s), and dx, dgamma and
+/// dbeta of a batch norm by g.
+template <class A>
+struct activation_batch_norm_backward {
+  static constexpr std::string_view name = "activation_backward+batch_norm_backward";
+  static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
+};
+
 /// (x, dy, mean, variance[, gamma]) -> dx, dgamma, dbeta, through the statistics.
 struct batch_norm_backward {
   static constexpr std::string_view name = "batch_norm_backward";
   static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
+
+  /// Takes along the activation's gradient before it, which others read, too: the sums then need
+  /// not read it again.
+  template <class B>
+  static constexpr int fuse(B& b, fusion& f) {
+    graph& g = b.g;
+    const node_row norm = g.nodes[f.node];
+    const int before = f.last_producer(g.input(norm, 1));
+    if (before < 0 || !g.nodes[before].op->has_epilogue) return -1;
+    const node_row activation = g.nodes[before];
+    const epilogue with = activation.op->as_epilogue("batch_norm_backward", b.training);
+    if (!with.found || !with.op->choose(g, norm).found()) return -1;
+
+    // (s, dy) of an activation's gradient alone, (a, b, s) of a sum's.
+    const bool sum = activation.inputs == 3;
+    int inputs[7] = {g.input(activation, sum ? 0 : 1), g.input(activation, sum ? 1 : 0)};
+    int count = 2;
+    if (sum) inputs[count++] = g.input(activation, 2);
+    for (int i = 0; i < norm.inputs; ++i)
+      if (i != 1) inputs[count++] = g.input(norm, i);
+    b.rewrite(f.node, *with.op, inputs, count, norm.a);
+    b.put_first_output(f.node, g.output_of(activation, 0));
+    g.nodes[before].dead = true;
+    return f.node;
+  }
 };
 
 /// (x [..., c]) -> mean [c] and variance [c], biased, of the batch.
