@@ -1,10 +1,10 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
 # Without --full what runs briefly is compiled at -O1, which takes a sixth less.
-# --full adds what takes longer than continuous integration allows: clang's unit tests, large ones and
-# examples, examples with --device gpu, networks' tests under nvcc, the sanitizers over all tests, every
-# header alone with g++, long tests, packages as their users see them, every benchmark, and all networks
-# and optimizers beside the real TF-Slim.
+# --full adds what takes longer than continuous integration allows: all unit tests with both compilers,
+# clang's large ones and examples, examples with --device gpu, networks' tests under nvcc, the sanitizers
+# over all tests, every header alone with g++, long tests, packages as their users see them, every
+# benchmark, and all networks and optimizers beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -44,11 +44,17 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
   ninja -C "$1" -t targets all | sed -nE 's/^(bench\/[a-z0-9_]+): cpp_LINKER$/\1/p'
 }
 
-# What is built by default but for the probe of all networks, and those that it alone has.
+# What is built by default but for the probe of all networks, those that it alone has, and tests that
+# are left to clang.
 all_but_the_probe() {  # folder
   ninja -C "$1" build.ninja >/dev/null 2>&1  # to know today's targets
   ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
-    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$'
+    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$' | grep -vxF "$(left_to_clang "$1")"
+}
+left_to_clang() {  # folder
+  [ -z "$clang" ] || meson introspect "$1" --tests | python3 -c 'import json, os, sys
+for test in json.load(sys.stdin):
+  if "slim:clang" in test["suite"]: print(os.path.relpath(test["cmd"][0], sys.argv[1]))' "$1"
 }
 
 build_all() {  # folder: all, with benchmarks in full, without warnings
@@ -95,9 +101,10 @@ else
   skip "GPU kernels: no nvcc"
 fi
 clang=$(command -v clang++-19 || command -v clang++ || true)
-# Without --full every header alone is clang's matter: it takes half of g++'s time.
 left_out="--no-suite conformance --no-suite conformance-quick"
 if ! $full; then left_out="$left_out --no-suite long --no-suite headers --no-suite packaging"; fi
+# Without --full much is clang's matter alone: it takes half of g++'s time.
+if ! $full && [ -n "$clang" ]; then left_out="$left_out --no-suite clang"; fi
 optimization=1
 if $full; then optimization=2; fi
 # shellcheck disable=SC2086
@@ -107,11 +114,11 @@ conformance=conformance-quick
 if $full; then conformance=conformance; fi
 run_tests build/release "--suite $conformance"
 if [ -n "$clang" ]; then
-  # The sanitized build below is clang's, too: without --full the unit tests run there alone, and
-  # examples and the README's snippets with g++ alone.
-  clang_suites="--suite compile --suite headers --suite fuzz"
+  # The sanitized build below is clang's, too.
+  clang_suites="--suite compile --suite headers --suite fuzz --suite clang --no-suite sanitized"
   if $full; then clang_suites=""; fi
-  suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled -Dcuda=disabled
+  suite clang "$clang_suites" CXX="$clang" -- -Doptimization=$optimization -Dconformance=disabled \
+    -Dcuda=disabled
 else
   skip "tests with clang: no clang++"
 fi
