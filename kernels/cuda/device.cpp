@@ -258,8 +258,20 @@ class cuda_accelerator : public accelerator {
     stream_.gathering = true;
     for (; i < last && p.steps[i].prepare; ++i) p.steps[i].run(kernel_call(p, p.steps[i], e));
     stream_.prepare_all();
-    run_steps(p, e, i, last);
+    // None of the averages that the last steps move is read by another.
+    const int averages = std::max(i, first_average(p, last));
+    run_steps(p, e, i, averages);
+    stream_.gathered_motions.clear();
+    stream_.gathering = true;
+    run_steps(p, e, averages, last);
+    stream_.move_all();
     if (then != nullptr) update(stream_, then->step.kind, now()->numbers, then->memory);
+  }
+
+  /// The first of the last steps that all move averages.
+  static int first_average(const program& p, int last) {
+    while (last > 0 && p.steps[last - 1].op == "update_moving_average") --last;
+    return last;
   }
 
   stream stream_;

@@ -84,15 +84,22 @@ class stream {
   /// Whether work is being recorded: then nothing may be timed or allocated.
   bool recording() const { return recording_; }
   void set_recording(bool on) { recording_ = on; }
-  /// Gathers weights to prepare until `prepare_all`, which brings all into their forms at once.
   struct preparation {
     array from, scale, to;
     int k;
     bool turned;
   };
+  struct motion {
+    array from, batch, to;
+    float unbiased, pull;
+  };
+  /// While gathering, weights to prepare wait for `prepare_all`, which brings all into their forms
+  /// at once, and averages to move for `move_all`.
   bool gathering = false;
   std::vector<preparation> gathered;
+  std::vector<motion> gathered_motions;
   void prepare_all();
+  void move_all();
   /// Throws if the kernel that was just launched could not be.
   void check(const char* what) const { cuda::check(cudaGetLastError(), what); }
 
