@@ -28,6 +28,7 @@ class consumers {
 
   /// The only node that reads `value`, or -1 if the caller or several nodes do.
   constexpr int only(int value) const { return count_[value] == 1 ? last_[value] - 1 : -1; }
+  /// Whether a living node reads it.
   static constexpr bool reads(const graph& g, int node, int value) {
     for (int i = 0; i < g.nodes[node].inputs; ++i)
       if (g.input(g.nodes[node], i) == value) return !g.nodes[node].dead;
