@@ -1,10 +1,10 @@
 #!/bin/bash
 # Every test, with each compiler that is there, and under sanitizers. Ends with "N passed, N failed".
 # Without --full what runs briefly is compiled at -O1, which takes a sixth less.
-# --full adds what takes longer than continuous integration allows: all unit tests with both compilers,
-# clang's large ones and examples, examples with --device gpu, networks' tests under nvcc, the sanitizers
-# over all tests, every header alone with g++, long tests, packages as their users see them, every
-# benchmark, and all networks and optimizers beside the real TF-Slim.
+# --full adds what takes longer than continuous integration allows: unit tests with both compilers, with
+# sanitizers and without, clang's large ones and examples, examples with --device gpu, networks' tests
+# under nvcc, every header alone with g++, long tests, packages as their users see them, every benchmark,
+# and all networks and optimizers beside the real TF-Slim.
 set -u
 cd "$(dirname "$0")/.."
 sh tools/install-packages.sh || exit 1
@@ -45,16 +45,16 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
 }
 
 # What is built by default but for the probe of all networks, those that it alone has, and tests that
-# are left to clang.
+# run under sanitizers alone.
 all_but_the_probe() {  # folder
   ninja -C "$1" build.ninja >/dev/null 2>&1  # to know today's targets
   ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
-    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$' | grep -vxF "$(left_to_clang "$1")"
+    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$' | grep -vxF "$(sanitized_alone "$1")"
 }
-left_to_clang() {  # folder
-  [ -z "$clang" ] || meson introspect "$1" --tests | python3 -c 'import json, os, sys
+sanitized_alone() {  # folder
+  meson introspect "$1" --tests | python3 -c 'import json, os, sys
 for test in json.load(sys.stdin):
-  if "slim:clang" in test["suite"]: print(os.path.relpath(test["cmd"][0], sys.argv[1]))' "$1"
+  if "slim:sanitized-alone" in test["suite"]: print(os.path.relpath(test["cmd"][0], sys.argv[1]))' "$1"
 }
 
 build_all() {  # folder: all, with benchmarks in full, without warnings
@@ -102,9 +102,11 @@ else
 fi
 clang=$(command -v clang++-19 || command -v clang++ || true)
 left_out="--no-suite conformance --no-suite conformance-quick"
-if ! $full; then left_out="$left_out --no-suite long --no-suite headers --no-suite packaging"; fi
-# Without --full much is clang's matter alone: it takes half of g++'s time.
-if ! $full && [ -n "$clang" ]; then left_out="$left_out --no-suite clang"; fi
+# Without --full every header alone is clang's matter: it takes half of g++'s time. And no test runs
+# both under sanitizers and without, but for kernels and `model`.
+if ! $full; then
+  left_out="$left_out --no-suite long --no-suite headers --no-suite packaging --no-suite sanitized-alone"
+fi
 optimization=1
 if $full; then optimization=2; fi
 # shellcheck disable=SC2086
@@ -114,11 +116,11 @@ conformance=conformance-quick
 if $full; then conformance=conformance; fi
 run_tests build/release "--suite $conformance"
 if [ -n "$clang" ]; then
-  # The sanitized build below is clang's, too.
-  clang_suites="--suite compile --suite headers --suite fuzz --suite clang --no-suite sanitized"
+  # The sanitized build below is clang's, too: without --full its tests run there alone, and all
+  # others, examples and the README's snippets with g++ alone.
+  clang_suites="--suite compile --suite headers --suite fuzz"
   if $full; then clang_suites=""; fi
-  suite clang "$clang_suites" CXX="$clang" -- -Doptimization=$optimization -Dconformance=disabled \
-    -Dcuda=disabled
+  suite clang "$clang_suites" CXX="$clang" -- -Dconformance=disabled -Dcuda=disabled
 else
   skip "tests with clang: no clang++"
 fi
