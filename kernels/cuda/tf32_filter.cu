@@ -131,8 +131,7 @@ __device__ void bring_rows(const arguments& a, uint32_t memory, uint64_t* full, 
   const auto finish = [&](int slot) {
     dy.put(memory + slot * ring::slot + ring::dy_at);
     publish_to_copies();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(full + slot);
+    arrive(full + slot);
   };
   int slot = 0, parity = 1, before = -1;
   for (int strip = blockIdx.x; strip < all.count(); strip += gridDim.x) {
@@ -179,8 +178,7 @@ class reader {
   }
   /// Frees all slots before a step's that was full: they were, too, even if not needed.
   __device__ void free_before(int step) {
-    for (; freed_ < step; ++freed_)
-      if (threadIdx.x % 32 == 0) arrive(empty_ + freed_ % ring<Channels>::slots);
+    for (; freed_ < step; ++freed_) arrive(empty_ + freed_ % ring<Channels>::slots);
   }
 
  private:
@@ -231,8 +229,8 @@ __global__ void __launch_bounds__(threads, 1)
   __shared__ uint64_t full[ring<Channels>::slots], empty[ring<Channels>::slots];
   if (threadIdx.x == 0) {
     for (int i = 0; i < ring<Channels>::slots; ++i) {
-      make_barrier(full + i, warps_of_group);
-      make_barrier(empty + i, groups * warps_of_group);
+      make_barrier(full + i, group_threads);
+      make_barrier(empty + i, groups * group_threads);
     }
     publish_barriers();
   }
