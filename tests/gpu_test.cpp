@@ -89,9 +89,9 @@ struct other_net
           fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
 
 template <class Precision, class Net, class... More>
-void compare_small(const limits& l) {
+void compare_small(const limits& l, std::uint64_t seed = 1) {
   compare<Precision, Net, input<6, 20, 24, 3>, labels<6>, sparse_softmax_cross_entropy<>, More...>(
-      l, 6, random_numbers<float>(6 * 20 * 24 * 3, 1), random_labels(6, 10));
+      l, 6, random_numbers<float>(6 * 20 * 24 * 3, seed), random_labels(6, 10));
 }
 
 }  // namespace
@@ -166,18 +166,21 @@ int steps_of(std::string_view op) {
 }  // namespace
 
 TEST_CASE("residual units") {
-  compare_small<float, residual_net>(float_limits);
+  // By the first seed a ReLU's input is as close to zero as rounding is, with either sign.
+  compare_small<float, residual_net>(float_limits, 2);
   // An update by one image has larger errors.
   compare_small<bfloat16, residual_net>({8e-2, 0.5});
   CHECK(steps_of<gpu<bfloat16>>("batch_norm_statistics") == 7);
   CHECK(steps_of<gpu<bfloat16>>("batch_norm+add") == 3);
   CHECK(steps_of<gpu<bfloat16>>("batch_norm+batch_norm+add") == 2);
-  CHECK(steps_of<gpu<bfloat16>>("activation_backward+batch_norm_backward") == 5);
+  CHECK(steps_of<gpu<bfloat16>>("batch_norm+activation_backward") == 6);
+  CHECK(steps_of<gpu<bfloat16>>("activation_backward+batch_norm_backward") == 4);
   CHECK(steps_of<gpu<bfloat16>>("add+activation_backward") == 1);
   for (std::string_view op : {"batch_norm", "activation_backward"})
     CHECK(steps_of<gpu<bfloat16>>(op) == 0);
-  for (std::string_view op : {"batch_norm_statistics", "add+activation_backward",
-                              "activation_backward+batch_norm_backward"})
+  for (std::string_view op :
+       {"batch_norm_statistics", "add+activation_backward", "batch_norm+activation_backward",
+        "activation_backward+batch_norm_backward"})
     CHECK(steps_of<>(op) == 0);
 }
 TEST_CASE("what has kernels of its own") {

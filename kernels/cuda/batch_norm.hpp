@@ -43,8 +43,13 @@ SLIM_CUDA_KERNEL(batch_norm_inference,
                            function::identity, out(call)))
 SLIM_CUDA_KERNEL(batch_norm_backward,
                  batch_norm_backward(on(call), in(call, 0), in(call, 1),
-                                     norm_of(call, in(call, 2), in(call, 3), 4), true, out(call),
-                                     out(call, 1), out(call, 2)))
+                                     norm_of(call, in(call, 2), in(call, 3), 4),
+                                     function::identity, true, out(call), out(call, 1),
+                                     out(call, 2)))
+SLIM_CUDA_KERNEL_WITH(fused_batch_norm_backward,
+                      batch_norm_backward(on(call), in(call, 0), in(call, 1),
+                                          norm_of(call, in(call, 2), in(call, 3), 4), f, true,
+                                          out(call), out(call, 1), out(call, 2)))
 SLIM_CUDA_KERNEL_WITH(activation_batch_norm_backward, {
   const int x = call.inputs() - 3 - ((call.a().integer & op::batch_norm_parts::gamma) != 0);
   activation_batch_norm_backward(
@@ -54,8 +59,9 @@ SLIM_CUDA_KERNEL_WITH(activation_batch_norm_backward, {
 })
 SLIM_CUDA_KERNEL(batch_norm_inference_backward,
                  batch_norm_backward(on(call), in(call, 0), in(call, 1),
-                                     norm_of(call, in(call, 2), in(call, 3), 4), false, out(call),
-                                     out(call, 1), out(call, 2)))
+                                     norm_of(call, in(call, 2), in(call, 3), 4),
+                                     function::identity, false, out(call), out(call, 1),
+                                     out(call, 2)))
 SLIM_CUDA_KERNEL(batch_norm_scale,
                  batch_norm_scale(on(call), in(call, 0),
                                   in(call, op::detail::optional_input(call.a(), 1,

@@ -1,44 +1,56 @@
-// Sums over the rows of matrices [rows, c], in two stages and a fixed order: blocks sum ranges of
+// Sums over the rows of matrices [rows, c], in two stages and a fixed order: blocks sum some of the
 // rows, chunks, then threads of each channel add up what those found, in double.
 #pragma once
+
+#include <algorithm>
 
 #include "channels.cuh"
 
 namespace slim::cuda {
 
-/// Work of `sum_columns`: channels in groups of V, rows in `chunks`.
+/// Work of `sum_columns`: channels in groups of V, rows in `chunks`, which take turns: `row_lanes`
+/// rows each. So all walk through the matrix together, and its end is what the second level's cache
+/// holds when they are through (see `for_channels`).
 struct column_grid {
   int c, groups, row_lanes, chunks;
   long rows;
 
-  __host__ __device__ long first_row(int chunk) const { return rows * chunk / chunks; }
+  __host__ __device__ long first_row(int chunk) const { return long{chunk} * row_lanes; }
+  __host__ __device__ long turn() const { return long{chunks} * row_lanes; }
+  __device__ long rows_of(int chunk) const {
+    const long last_turn = rows % turn() - first_row(chunk);
+    return rows / turn() * row_lanes + std::clamp(last_turn, 0L, long{row_lanes});
+  }
+  int blocks_across() const {
+    const int across = block_threads / row_lanes;
+    return (groups + across - 1) / across;
+  }
 };
 
-/// Rows that a lane has fetched before it adds the first: fewer where F says so.
-template <class F>
-constexpr int rows_ahead() {
-  if constexpr (requires { F::rows_ahead; })
-    return F::rows_ahead;
-  else
-    return rows_under_way;
-}
+/// How sum_columns runs F, as F::way: a thread's channels where so many divide them, the rows that
+/// it has fetched before it adds the first, and blocks of a multiprocessor.
+template <int Width = channel_lanes, int Rows = rows_under_way, int Blocks = channel_blocks>
+struct column_way {
+  static constexpr int width = Width, rows_ahead = Rows, blocks = Blocks;
+  static_assert(blocks <= channel_blocks, "column_memory is for so many");
+};
 
 /// Adds up what rows have in V channels. Neighbouring threads have neighbouring channels, and lanes
-/// of them neighbouring rows. F tells how: `prepare` what a channel needs, `fetched` a row's part,
-/// `add` it to the sums (and do with it what else there is to do).
+/// of them neighbouring rows. F tells how: its `way`, `prepare` what a channel needs, `fetched` a
+/// row's part, `add` it to the sums (and do with it what else there is to do).
 template <int V, int Sums, class F>
-__global__ void __launch_bounds__(block_threads, 3)
+__global__ void __launch_bounds__(block_threads, F::way::blocks)
     column_kernel(column_grid g, F f, float* partial) {
   float* const shared = shared_floats();
   const int across = block_threads / g.row_lanes, lane = threadIdx.x / across, chunk = blockIdx.y;
   const int group = blockIdx.x * across + threadIdx.x % across;
-  const long begin = g.first_row(chunk), end = g.first_row(chunk + 1);
+  const long begin = g.first_row(chunk), end = g.rows;
   float sums[Sums][V] = {};
   if (group < g.groups) {
     const auto constants = f.template prepare<V>(group * V, begin);
-    const int step = g.row_lanes;
+    const long step = g.turn();
     long row = begin + lane;
-    constexpr int ahead = rows_ahead<F>();
+    constexpr int ahead = F::way::rows_ahead;
     for (; row + (ahead - 1) * step < end; row += ahead * step) {
       decltype(f.template fetched<V>(row, 0)) x[ahead];
 #pragma unroll
@@ -75,7 +87,7 @@ __global__ void __launch_bounds__(block_threads, 3)
 inline constexpr int finish_channels = 8, finish_lanes = 32;
 
 /// finish(channel, totals) of every channel: lanes take chunks apart, then one adds the lanes.
-/// `finish.take` adds what a chunk's rows, from the first on, came to.
+/// `finish.take` adds what a chunk's rows, so many with this first one, came to.
 template <int Sums, class G>
 __global__ void column_finish_kernel(column_grid g, const float* partial, G finish) {
   __shared__ double shared[finish_lanes][finish_channels];
@@ -88,7 +100,7 @@ __global__ void column_finish_kernel(column_grid g, const float* partial, G fini
 #pragma unroll
       for (int s = 0; s < Sums; ++s)
         part[s] = double(partial[(long{chunk} * Sums + s) * g.c + channel]);
-      finish.take(channel, g.first_row(chunk), g.first_row(chunk + 1), part, totals);
+      finish.take(channel, g.first_row(chunk), g.rows_of(chunk), part, totals);
     }
 #pragma unroll
   for (int s = 0; s < Sums; ++s) {
@@ -119,18 +131,13 @@ struct put_sum : plain_totals<1> {
   }
 };
 
-/// Channels a thread has: 8 where that divides c.
-inline int column_width(int c) { return c % lanes == 0 ? lanes : 1; }
-inline int blocks_across(const column_grid& g) {
-  const int across = block_threads / g.row_lanes;
-  return (g.groups + across - 1) / across;
-}
 /// As many chunks as fill the device once, with a row or more for each lane.
-inline column_grid columns_of(const stream& s, long rows, int c) {
-  column_grid g{c, c / column_width(c), 1, 1, rows};
+template <class Way>
+column_grid columns_of(const stream& s, long rows, int c) {
+  column_grid g{c, c % Way::width == 0 ? c / Way::width : c, 1, 1, rows};
   while (g.row_lanes < block_threads && block_threads / (2 * g.row_lanes) >= g.groups)
     g.row_lanes *= 2;
-  const long wanted = long{s.multiprocessors} * 3 / blocks_across(g) + 1;
+  const long wanted = long{s.multiprocessors} * Way::blocks / g.blocks_across() + 1;
   const long most = rows > g.row_lanes ? rows / g.row_lanes : 1;
   g.chunks = static_cast<int>(wanted < most ? wanted : most);
   return g;
@@ -138,22 +145,23 @@ inline column_grid columns_of(const stream& s, long rows, int c) {
 
 /// Scratch memory of sum_columns, behind `others` floats of the caller's.
 template <int Sums>
-float* column_memory(stream& s, long rows, int c, int others = 0) {
-  const column_grid g = columns_of(s, rows, c);
-  const std::size_t floats = std::size_t(g.chunks) * Sums * std::size_t(c) + std::size_t(others);
-  return static_cast<float*>(s.scratch(sizeof(float) * floats));
+float* column_memory(stream& s, int c, int others = 0) {
+  const long most_chunks = long{s.multiprocessors} * channel_blocks + 1;
+  const long floats = most_chunks * Sums * c + others;
+  return static_cast<float*>(s.scratch(sizeof(float) * static_cast<std::size_t>(floats)));
 }
 
 /// finish(channel, totals) of what f adds up.
 template <int Sums, class F, class G>
 void sum_columns(stream& s, long rows, int c, F f, G finish, float* partial) {
-  const column_grid g = columns_of(s, rows, c);
-  const auto sum = [&](auto kernel, int width) {
-    launch(s, "a sum of rows", kernel, dim3(blocks_across(g), g.chunks), block_threads,
-           sizeof(float) * std::size_t(width) * block_threads, g, f, partial);
+  constexpr int width = F::way::width;
+  const column_grid g = columns_of<typename F::way>(s, rows, c);
+  const auto sum = [&](auto kernel, int channels) {
+    launch(s, "a sum of rows", kernel, dim3(g.blocks_across(), g.chunks), block_threads,
+           sizeof(float) * std::size_t(channels) * block_threads, g, f, partial);
   };
-  if (column_width(c) == lanes)
-    sum(&column_kernel<lanes, Sums, F>, lanes);
+  if (c % width == 0)
+    sum(&column_kernel<width, Sums, F>, width);
   else
     sum(&column_kernel<1, Sums, F>, 1);
   launch(s, "a sum of rows", &column_finish_kernel<Sums, G>,

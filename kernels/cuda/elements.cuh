@@ -62,9 +62,10 @@ __device__ inline __nv_bfloat16 from_float(float x) {
 /// a kernel fetches them all before it uses the first.
 template <class T, int V>
 struct piece {
-  static constexpr bool wide = sizeof(T) * V % sizeof(uint4) == 0;
-  using part = std::conditional_t<wide, uint4, T>;
-  static constexpr int parts = wide ? static_cast<int>(sizeof(T) * V / sizeof(uint4)) : V;
+  static constexpr int bytes = sizeof(T) * V;
+  using part = std::conditional_t<bytes % sizeof(uint4) == 0, uint4,
+                                  std::conditional_t<bytes == sizeof(uint2), uint2, T>>;
+  static constexpr int parts = static_cast<int>(bytes / sizeof(part));
 
   part at[parts];
 };
@@ -78,20 +79,24 @@ __device__ inline piece<T, V> fetch(const T* from) {
 }
 template <class T, int V>
 __device__ inline void widen(const piece<T, V>& from, float (&x)[V]) {
+  using part = typename piece<T, V>::part;
 #pragma unroll
   for (int i = 0; i < from.parts; ++i) {
-    if constexpr (!from.wide) {
+    if constexpr (std::is_same_v<part, T>) {
       x[i] = to_float(from.at[i]);
-    } else if constexpr (sizeof(T) == 2) {
-      const unsigned words[4] = {from.at[i].x, from.at[i].y, from.at[i].z, from.at[i].w};
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        x[8 * i + 2 * k] = __uint_as_float(words[k] << 16);
-        x[8 * i + 2 * k + 1] = __uint_as_float(words[k] & 0xffff0000u);
-      }
     } else {
-      x[4 * i] = __uint_as_float(from.at[i].x), x[4 * i + 1] = __uint_as_float(from.at[i].y);
-      x[4 * i + 2] = __uint_as_float(from.at[i].z), x[4 * i + 3] = __uint_as_float(from.at[i].w);
+      constexpr int words = sizeof(part) / sizeof(unsigned);
+      unsigned word[words];
+      memcpy(word, &from.at[i], sizeof word);
+#pragma unroll
+      for (int k = 0; k < words; ++k) {
+        if constexpr (sizeof(T) == 2) {
+          x[2 * (i * words + k)] = __uint_as_float(word[k] << 16);
+          x[2 * (i * words + k) + 1] = __uint_as_float(word[k] & 0xffff0000u);
+        } else {
+          x[i * words + k] = __uint_as_float(word[k]);
+        }
+      }
     }
   }
 }
@@ -113,14 +118,17 @@ __device__ inline void store(const float (&x)[V], float* to) {
 }
 template <int V>
 __device__ inline void store(const float (&x)[V], __nv_bfloat16* to) {
-  if constexpr (V == 8) {
-    const auto pair = [&](int i) {
-      const __nv_bfloat162 both = __floats2bfloat162_rn(x[i], x[i + 1]);
-      unsigned bits;
-      memcpy(&bits, &both, sizeof bits);
-      return bits;
-    };
-    *reinterpret_cast<uint4*>(to) = make_uint4(pair(0), pair(2), pair(4), pair(6));
+  if constexpr (V % 4 == 0) {
+    using part = typename piece<__nv_bfloat16, V>::part;
+    unsigned words[V / 2];
+#pragma unroll
+    for (int i = 0; i < V / 2; ++i) {
+      const __nv_bfloat162 both = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
+      memcpy(words + i, &both, sizeof both);
+    }
+    part all;
+    memcpy(&all, words, sizeof all);
+    *reinterpret_cast<part*>(to) = all;
   } else {
     for (int i = 0; i < V; ++i) to[i] = __float2bfloat16_rn(x[i]);
   }
@@ -301,6 +309,27 @@ struct any_slope {
   function f;
   __device__ float operator()(float y) const { return slope(f, y); }
 };
+/// dy f'(y) where y = f(x) is computed again, as the T that it was written as.
+template <class T, function F>
+struct gradient_again {
+  static constexpr bool is_dy = F == function::identity;
+  __device__ float operator()(float dy, float x) const {
+    if constexpr (is_dy)
+      return dy;
+    else if constexpr (F == function::relu)
+      return x > 0 ? dy : 0.0f;  // as that of y, for rounding keeps the sign
+    else
+      return dy * slope(F, to_float(from_float<T>(apply(F, x))));
+  }
+};
+template <class T>
+struct any_gradient_again {
+  static constexpr bool is_dy = false;
+  function f;
+  __device__ float operator()(float dy, float x) const {
+    return dy * slope(f, to_float(from_float<T>(apply(f, x))));
+  }
+};
 /// with_function for derivatives.
 template <class G>
 void with_slope(function f, G g) {
@@ -310,6 +339,15 @@ void with_slope(function f, G g) {
     g(fixed_slope<function::relu>());
   else
     g(any_slope{f});
+}
+template <class T, class G>
+void with_gradient_again(function f, G g) {
+  if (f == function::identity)
+    g(gradient_again<T, function::identity>());
+  else if (f == function::relu)
+    g(gradient_again<T, function::relu>());
+  else
+    g(any_gradient_again<T>{f});
 }
 
 }  // namespace slim::cuda

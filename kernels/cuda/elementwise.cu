@@ -60,19 +60,20 @@ struct channel_map {
 template <bool Residual, class T, class F>
 void map_channels_of(stream& s, const T* x, long rows, int c, const channel_map& m,
                      const T* residual, F f, T* y) {
-  for_channels<lanes>(
-      s, rows, c, [=] __device__(int channel) { return m.prepare<lanes>(channel); },
+  for_channels<channel_lanes>(
+      s, rows, c, [=] __device__(int channel) { return m.prepare<channel_lanes>(channel); },
       [=] __device__(long at) {
-        return pair_of_pieces<T, lanes>{fetch<lanes>(x + at),
-                                        Residual ? fetch<lanes>(residual + at) : piece<T, lanes>{}};
+        return pair_of_pieces<T, channel_lanes>{
+            fetch<channel_lanes>(x + at),
+            Residual ? fetch<channel_lanes>(residual + at) : piece<T, channel_lanes>{}};
       },
-      [=] __device__(const channel_map::constants<lanes>& k, const pair_of_pieces<T, lanes>& part,
-                     long at) {
-        float values[lanes], added[lanes];
+      [=] __device__(const channel_map::constants<channel_lanes>& k,
+                     const pair_of_pieces<T, channel_lanes>& part, long at) {
+        float values[channel_lanes], added[channel_lanes];
         widen(part.first, values);
         widen(part.second, added);
 #pragma unroll
-        for (int i = 0; i < lanes; ++i)
+        for (int i = 0; i < channel_lanes; ++i)
           values[i] = f(values[i] * k.scale[i] + k.shift[i] + (Residual ? added[i] : 0.0f));
         store(values, y + at);
       });

@@ -105,10 +105,10 @@ void normalize_add(stream&, array x, const batch_norm_arrays& b, array other, fu
 /// The same, `other` being normalised, too.
 void normalize_both(stream&, array x, const batch_norm_arrays& b, array other,
                     const batch_norm_arrays& of_other, function f, array y);
-/// Gradients of both; dx through the statistics if `through`.
-void batch_norm_backward(stream&, array x, array dy, const batch_norm_arrays& b, bool through,
-                         array dx, array dgamma, array dbeta);
-/// The same by g = (a + b) f'(saved), which it writes; b may be missing.
+/// Gradients of f(batch norm of x); dx through the statistics if `through`, without f otherwise.
+void batch_norm_backward(stream&, array x, array dy, const batch_norm_arrays& b, function f,
+                         bool through, array dx, array dgamma, array dbeta);
+/// Gradients of the batch norm by g = (a + b) f'(saved), which it writes; b may be missing.
 void activation_batch_norm_backward(stream&, array a, array b, array saved, function f, array x,
                                     const batch_norm_arrays& norm, array g, array dx, array dgamma,
                                     array dbeta);

@@ -197,6 +197,7 @@ void max_pool_backward_as(stream& stream, const Windows& s, const unsigned char*
 /// thread.
 template <class T, bool Even, class Slope>
 struct halves {
+  using way = column_way<lanes, 4>;
   convolution_shape s;
   const T *y, *dy;
   const unsigned char* winners;
@@ -351,7 +352,7 @@ void max_pool_activation_backward(stream& stream, const convolution_shape& s, ar
   expect_one_type({dx, dy, y});
   const bool even = s.h == 2 * s.out_h && s.w == 2 * s.out_w;
   const long windows = long{s.n} * s.out_h * s.out_w;
-  float* const memory = column_memory<1>(stream, windows, s.c);
+  float* const memory = column_memory<1>(stream, s.c);
   with_type(dx.type, [&](auto t) {
     using T = typename decltype(t)::type;
     with_slope(f, [&](auto slope_of) {

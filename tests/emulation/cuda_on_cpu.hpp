@@ -67,6 +67,7 @@ inline unsigned __float_as_uint(float value) {
   return bits;
 }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
+inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 using std::max;
 using std::min;
 

@@ -48,16 +48,18 @@ constexpr void infer_batch_norm(inference& s) {
 }
 
 /// Gives the gradients of x, gamma and beta: the outputs of Backward over x, dy, mean, variance and
-/// gamma. An x that is not input 0 is a second batch norm's.
+/// which of gamma and beta are its `parts`. An x that is not input 0 is a second batch norm's.
 template <class Backward, class B>
 constexpr void give_batch_norm_gradients(B& b, gradient_of& g, int dy, int mean, int variance,
                                          int x = 0) {
   attributes a = x == 0 ? g.node.a : second_batch_norm(g.node.a);
   const int gamma = optional_input(a, x + 3, batch_norm_parts::gamma);
   const int beta = optional_input(a, x + 3, batch_norm_parts::beta);
-  a.integer &= batch_norm_parts::gamma;
-  const int inputs[] = {g.in(x), dy, mean, variance, gamma < 0 ? -1 : g.in(gamma)};
-  const int dx = b.template add<Backward>(inputs, gamma < 0 ? 4 : 5, a);
+  a.integer &= Backward::parts;
+  int inputs[6] = {g.in(x), dy, mean, variance}, count = 4;
+  if ((a.integer & batch_norm_parts::gamma) != 0) inputs[count++] = g.in(gamma);
+  if ((a.integer & batch_norm_parts::beta) != 0) inputs[count++] = g.in(beta);
+  const int dx = b.template add<Backward>(inputs, count, a);
   if (b.failed()) return;
   const node_row& backward = b.g.nodes[b.g.nodes.size() - 1];
   const int dgamma = b.g.output_of(backward, 1), dbeta = b.g.output_of(backward, 2);
@@ -131,6 +133,7 @@ struct scale_shift {
 /// (x, dy, mean, variance[, gamma]) -> dx, dgamma, dbeta, with the statistics held constant.
 struct batch_norm_inference_backward {
   static constexpr std::string_view name = "batch_norm_inference_backward";
+  static constexpr int parts = batch_norm_parts::gamma;
   static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
 };
 
@@ -208,6 +211,7 @@ struct activation_batch_norm_backward {
 /// (x, dy, mean, variance[, gamma]) -> dx, dgamma, dbeta, through the statistics.
 struct batch_norm_backward {
   static constexpr std::string_view name = "batch_norm_backward";
+  static constexpr int parts = batch_norm_parts::gamma;
   static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
 
   /// Takes along the activation's gradient before it, which others read, too: the sums then need
@@ -290,6 +294,16 @@ struct batch_norm_add {
   }
 };
 
+/// (x, dy, mean, variance[, gamma][, beta]) -> dx, dgamma, dbeta of f(batch norm of x), through the
+/// statistics. What f's derivative needs follows from x, which is read anyway: neither is f's
+/// output, nor is f's gradient ever in memory.
+template <class A>
+struct fused_batch_norm_backward {
+  static constexpr std::string_view name = "batch_norm+activation_backward";
+  static constexpr int parts = batch_norm_parts::gamma | batch_norm_parts::beta;
+  static constexpr void infer(inference& s) { detail::infer_batch_norm_backward(s); }
+};
+
 /// batch_norm with the activation behind it.
 template <class A>
 struct fused_batch_norm {
@@ -297,6 +311,9 @@ struct fused_batch_norm {
   static constexpr void infer(inference& s) { s.fail("is made by fusion only"); }
   template <class B>
   static constexpr void gradient(B& b, gradient_of& g) {
+    using whole = fused_batch_norm_backward<A>;
+    if (B::template info<whole>().choose(b.g, g.node).found())
+      return detail::give_batch_norm_gradients<whole>(b, g, g.incoming(), g.out(1), g.out(2));
     const int dy = add_derivative<activation_backward, A>(b, {g.out(), g.incoming()});
     detail::give_batch_norm_gradients<batch_norm_backward>(b, g, dy, g.out(1), g.out(2));
   }
