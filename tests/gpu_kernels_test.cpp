@@ -14,6 +14,8 @@
 #include <slim/kernels/cuda/halo_convolution.hpp>
 #include <slim/kernels/cuda/halo_float.hpp>
 #include <slim/kernels/cuda/halo_tf32.hpp>
+#include <slim/kernels/cuda/plans.hpp>
+#include <slim/kernels/cuda/split_convolution.hpp>
 #include <slim/kernels/cuda/stem_convolution.hpp>
 #include <slim/kernels/cuda/stem_tf32.hpp>
 #include <slim/kernels/cuda/strided_stem.hpp>
@@ -285,6 +287,53 @@ TEST_CASE("convolutions of 64 channels from tiles read once") {
   }
 }
 
+TEST_CASE("convolutions of few images whose sums several blocks share") {
+  struct few {
+    cuda::images size;
+    cuda::halo_channels c;
+  };
+  // Rows of a tile and less, odd ones, rows that are cut, several images.
+  const few cases[] = {{{1, 14, 14}, {256, 128}}, {{2, 7, 9}, {64, 192}},  {{1, 28, 30}, {128, 64}},
+                       {{1, 5, 112}, {64, 128}},  {{1, 3, 101}, {64, 64}}, {{3, 2, 1}, {64, 128}}};
+  for (const auto& [size, c] : cases) {
+    INFO(size.n << "x" << size.h << "x" << size.w << "x" << c.in << " to " << c.out);
+    const pixels x(size.n, size.h, size.w, c.in, 1);
+    const filters w(c.out, 3, c.in);
+    const auto bias = eighths(std::size_t(c.out), 3);
+    const on_device<bits> x_there(bfloat16s(x.values)), w_there(bfloat16s(w.values));
+    const on_device<bits> bias_there(bfloat16s(bias));
+    for (const int filters : {64, 128})
+      for (const int blocks : {1, 2, 4, 8}) {
+        INFO("split " << filters << "x" << blocks);
+        if (!cuda::split_serves(size, c, {filters, blocks}, 132)) {
+          CHECK(c.out % filters != 0);
+          continue;
+        }
+        const bool relu = blocks > 1;
+        const on_device<bits> y(std::size_t(size.n) * size.h * size.w * c.out);
+        cuda::split_forward(x_there.data(), w_there.data(), relu ? bias_there.data() : nullptr,
+                            y.data(), size, c, {filters, blocks}, relu, false, nullptr);
+        const auto finished = [&](float sum, std::size_t channel) {
+          return bfloat16_of(
+              with_bias(sum, relu ? bias : std::vector<float>(), int(channel), relu));
+        };
+        CHECK(wrong_of(y.back(), [&](std::size_t at) {
+                const spot p = spot_of(at, size.h, size.w, c.out);
+                return finished(convolved(x, w, 1, p), std::size_t(p.channel));
+              }) == 0);
+        const int h = size.h / 2, width = size.w / 2;
+        if (h == 0 || width == 0) continue;
+        const on_device<bits> pooled(std::size_t(size.n) * h * width * c.out);
+        cuda::split_forward(x_there.data(), w_there.data(), relu ? bias_there.data() : nullptr,
+                            pooled.data(), size, c, {filters, blocks}, relu, true, nullptr);
+        CHECK(wrong_of(pooled.back(), [&](std::size_t at) {
+                return finished(largest(x, w, spot_of(at, h, width, c.out)).first,
+                                at % std::size_t(c.out));
+              }) == 0);
+      }
+  }
+}
+
 TEST_CASE("VGG's first convolution in TF32") {
   for (const auto& [n, h, w] : extents)
     for (const bool relu : {false, true}) {
@@ -490,6 +539,22 @@ TEST_CASE("each way to convolve few channels in TF32") {
   for (const char* kind : {"forward tf32", "forward, pooled tf32", "data gradient tf32"})
     compare_few_channels<tf32>("halo", kind, {5e-3, 1e-1});
   compare_few_channels<tf32>("halo", "weight gradient tf32", {1e-6, 2e-3});
+}
+
+TEST_CASE("a product of bfloat16s that a kernel reads", "[.initcheck]") {
+  constexpr int n = 256;
+  cuda::stream s(cuda::math::bf16);
+  const on_device<bits> ones(std::vector<bits>(n * n, bfloat16_of(1)));
+  const on_device<float> read(n * n);
+  void* product = nullptr;  // that cuBLASLt alone writes
+  REQUIRE(cudaMalloc(&product, n * n * sizeof(bits)) == cudaSuccess);
+  const auto numbers = [](void* data) { return cuda::array{data, cuda::number::bf16, n * n}; };
+  cuda::multiply(s, {n, n, n}, numbers(ones.data()), numbers(ones.data()), numbers(product));
+  cuda::add_bias(s, numbers(product), {}, {}, cuda::function::relu,
+                 {read.data(), cuda::number::f32, n * n});
+  REQUIRE(cudaStreamSynchronize(s.handle) == cudaSuccess);
+  CHECK(read.back() == std::vector<float>(n * n, n));
+  cudaFree(product);
 }
 
 }  // namespace gpu_tests

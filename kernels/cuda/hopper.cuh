@@ -196,6 +196,31 @@ __device__ inline void multiply_add(float (&d)[64], const uint32_t (&a)[4], uint
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));
 }
 
+/// Both in memory: d [64, 64], a [64, 16], b [64, 16].
+__device__ inline void multiply_add(float (&d)[32], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n"
+      ".reg .pred adds;\n"
+      "setp.ne.b32 adds, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_31
+      "}, %32, %33, adds, 1, 1, 0, 0;\n"
+      "}\n"
+      : SLIM_16_SUMS(0), SLIM_16_SUMS(16)
+      : "l"(a), "l"(b), "r"(int{add}));
+}
+/// Both in memory: d [64, 128], a [64, 16], b [128, 16].
+__device__ inline void multiply_add(float (&d)[64], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n"
+      ".reg .pred adds;\n"
+      "setp.ne.b32 adds, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_63
+      "}, %64, %65, adds, 1, 1, 0, 0;\n"
+      "}\n"
+      : SLIM_64_SUMS(0)
+      : "l"(a), "l"(b), "r"(int{add}));
+}
+
 /// d [64, 192] = a [64, 16] * b [16, 192], plus d if `add`; both turned in memory: a [16, 64], b
 /// [16, 192].
 __device__ inline void multiply_add_turned(float (&d)[96], uint64_t a, uint64_t b, bool add) {

@@ -5,6 +5,7 @@
 #include "halo_float.hpp"
 #include "halo_tf32.hpp"
 #include "plans.hpp"
+#include "split_convolution.hpp"
 #include "stem_convolution.hpp"
 #include "stem_tf32.hpp"
 #include "strided_stem.hpp"
@@ -50,6 +51,22 @@ bool is_3x3(const convolution_shape& c) {
          c.out_w == c.w;
 }
 
+/// All splits of a convolution of few images.
+std::vector<candidate> split_ways(stream& s, const convolution_shape& c, bool pooled) {
+  std::vector<candidate> ways;
+  for (const int filters : {64, 128})
+    for (const int blocks : {1, 2, 4, 8}) {
+      const split by{filters, blocks};
+      if (!split_serves(size_of(c), channels_of(c), by, s.multiprocessors)) continue;
+      const std::string name = "split " + std::to_string(filters) + "x" + std::to_string(blocks);
+      ways.push_back({name, 0, [&s, c, by, pooled](const operands& a, void*) {
+                        split_forward(a.x.data, a.w.data, a.bias.data, a.y.data, size_of(c),
+                                      channels_of(c), by, a.f == function::relu, pooled, s.handle);
+                      }});
+    }
+  return ways;
+}
+
 std::vector<candidate> forward_in_bfloat16(stream& s, const convolution_shape& c,
                                            const operands& o) {
   std::vector<candidate> ways;
@@ -71,6 +88,8 @@ std::vector<candidate> forward_in_bfloat16(stream& s, const convolution_shape& c
           halo_forward(a.x.data, a.w.data, a.bias.data, a.y.data, size_of(c), channels_of(c),
                        a.f == function::relu, s.multiprocessors, s.handle);
         }));
+  if (is_3x3(c) && are(number::bf16, {o.bias}))
+    for (candidate& more : split_ways(s, c, false)) ways.push_back(std::move(more));
   return ways;
 }
 
@@ -117,6 +136,8 @@ std::vector<candidate> own_forward_pooled(stream& s, const convolution_shape& c,
                                              bytes_out(a.saved), size_of(c), channels_of(c),
                                              a.f == function::relu, s.multiprocessors, s.handle);
                        }));
+  if (are(number::bf16, {o.x, o.w, o.y, o.bias}) && !o.saved)
+    for (candidate& more : split_ways(s, c, true)) ways.push_back(std::move(more));
   if (s.precision == math::tf32 && are(number::f32, {o.x, o.w, o.y, o.bias}) &&
       halo_tf32_serves(channels_of(c)))
     ways.push_back(way(s, "halo", "a pooled convolution of few channels in TF32", 0,
