@@ -44,12 +44,12 @@ benchmarks() {  # folder: the programs under bench/ that are not built by defaul
   ninja -C "$1" -t targets all | sed -nE 's/^(bench\/[a-z0-9_]+): cpp_LINKER$/\1/p'
 }
 
-# What is built by default but for the probe of all networks, those that it alone has, and tests that
-# run under sanitizers alone.
-all_but_the_probe() {  # folder
+# What is built by default but for benchmarks, the probe of all networks, those that it alone has, and
+# tests that run under sanitizers alone.
+what_is_tested() {  # folder
   ninja -C "$1" build.ninja >/dev/null 2>&1  # to know today's targets
   ninja -C "$1" -t query all | sed -nE '/outputs:/q; s/^    ([^|].*)/\1/p' |
-    grep -vE '/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$' | grep -vxF "$(sanitized_alone "$1")"
+    grep -vE '^bench/|/(probe|libprobe_[a-z0-9_]*\.a)$|-prereq$' | grep -vxF "$(sanitized_alone "$1")"
 }
 sanitized_alone() {  # folder
   meson introspect "$1" --tests | python3 -c 'import json, os, sys
@@ -59,7 +59,7 @@ for test in json.load(sys.stdin):
 
 build_all() {  # folder: all, with benchmarks in full, without warnings
   local targets
-  if $full; then targets="all $(benchmarks "$1")"; else targets=$(all_but_the_probe "$1"); fi
+  if $full; then targets="all $(benchmarks "$1")"; else targets=$(what_is_tested "$1"); fi
   # shellcheck disable=SC2086
   ninja -C "$1" -j 2 $targets >"$1.log" 2>&1
   local built=$?

@@ -32,7 +32,7 @@ struct column_grid {
 template <int Width = channel_lanes, int Rows = rows_under_way, int Blocks = channel_blocks>
 struct column_way {
   static constexpr int width = Width, rows_ahead = Rows, blocks = Blocks;
-  static_assert(blocks <= channel_blocks, "column_memory is for so many");
+  static_assert(width <= lanes && blocks <= channel_blocks, "column_memory is for so many");
 };
 
 /// Adds up what rows have in V channels. Neighbouring threads have neighbouring channels, and lanes
@@ -146,7 +146,9 @@ column_grid columns_of(const stream& s, long rows, int c) {
 /// Scratch memory of sum_columns, behind `others` floats of the caller's.
 template <int Sums>
 float* column_memory(stream& s, int c, int others = 0) {
-  const long most_chunks = long{s.multiprocessors} * channel_blocks + 1;
+  constexpr int most_across = lanes * block_threads;  // channels of a block, whatever the way
+  const long fewest_blocks = (c + most_across - 1) / most_across;
+  const long most_chunks = long{s.multiprocessors} * channel_blocks / fewest_blocks + 1;
   const long floats = most_chunks * Sums * c + others;
   return static_cast<float*>(s.scratch(sizeof(float) * static_cast<std::size_t>(floats)));
 }

@@ -111,7 +111,9 @@ std::vector<candidate> plans_of(stream& s, std::shared_ptr<fe::graph::Graph> g, 
   if (s.precision == math::exact)
     refused.insert(refused.end(),
                    {fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS,
-                    fe::NumericalNote_t::FFT, fe::NumericalNote_t::WINOGRAD});
+                    fe::NumericalNote_t::FFT, fe::NumericalNote_t::WINOGRAD,
+                    fe::NumericalNote_t::WINOGRAD_TILE_4x4, fe::NumericalNote_t::WINOGRAD_TILE_6x6,
+                    fe::NumericalNote_t::WINOGRAD_TILE_13x13});
   if (g->validate().is_bad() || g->build_operation_graph(handle).is_bad()) return {};
   if (g->create_execution_plans({fe::HeurMode_t::A}).is_bad()) return {};
   g->deselect_numeric_notes(refused);

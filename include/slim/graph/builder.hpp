@@ -62,6 +62,7 @@ class graph_builder {
   variable_settings variables{};
   std::string_view until{};  ///< lowering ends at the end point of this name
   int reached = -1;          ///< its value
+  int one = -1;              ///< the gradient of the total loss, which is 1
 
   constexpr bool failed() const { return !g.failure.empty(); }
 

@@ -47,7 +47,8 @@ constexpr void differentiate(graph_builder& b, const differentiation_ops& ops) {
   b.layer_name = {};
   b.backward = true;
   scratch<int> running(g.values.size());  // plus one; 0 is none
-  running[g.total_loss] = b.add_node(*ops.one, {}) + 1;
+  b.one = b.add_node(*ops.one, {});
+  running[g.total_loss] = b.one + 1;
   for (int i = g.nodes.size() - 2; i >= 0 && !b.failed(); --i) {
     if (g.nodes[i].dead) continue;
     const node_row node = g.nodes[i];

@@ -159,7 +159,8 @@ struct softmax_cross_entropy {
     value_row row = b.g.values[g.in(0)];
     row.where = storage::buffer, row.fetched = false, row.index = -1;
     const int gradient = b.add_output(g.number, row);
-    g.give(0, b.template add<scale>({gradient, g.incoming()}));
+    const int dloss = g.incoming();
+    g.give(0, dloss == b.one ? gradient : b.template add<scale>({gradient, dloss}));
   }
 };
 
