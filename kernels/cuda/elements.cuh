@@ -309,27 +309,6 @@ struct any_slope {
   function f;
   __device__ float operator()(float y) const { return slope(f, y); }
 };
-/// dy f'(y) where y = f(x) is computed again, as the T that it was written as.
-template <class T, function F>
-struct gradient_again {
-  static constexpr bool is_dy = F == function::identity;
-  __device__ float operator()(float dy, float x) const {
-    if constexpr (is_dy)
-      return dy;
-    else if constexpr (F == function::relu)
-      return x > 0 ? dy : 0.0f;  // as that of y, for rounding keeps the sign
-    else
-      return dy * slope(F, to_float(from_float<T>(apply(F, x))));
-  }
-};
-template <class T>
-struct any_gradient_again {
-  static constexpr bool is_dy = false;
-  function f;
-  __device__ float operator()(float dy, float x) const {
-    return dy * slope(f, to_float(from_float<T>(apply(f, x))));
-  }
-};
 /// with_function for derivatives.
 template <class G>
 void with_slope(function f, G g) {
@@ -339,15 +318,6 @@ void with_slope(function f, G g) {
     g(fixed_slope<function::relu>());
   else
     g(any_slope{f});
-}
-template <class T, class G>
-void with_gradient_again(function f, G g) {
-  if (f == function::identity)
-    g(gradient_again<T, function::identity>());
-  else if (f == function::relu)
-    g(gradient_again<T, function::relu>());
-  else
-    g(any_gradient_again<T>{f});
 }
 
 }  // namespace slim::cuda

@@ -188,7 +188,7 @@ __device__ void finish(const arguments& a, const piece_of_sums& total, int filte
   *reinterpret_cast<uint4*>(a.y + pixel * a.c.out + filter) = all;
 }
 
-/// The block's share of the tile: every so manieth piece of it.
+/// The share of the tile that is this block's: its pieces, in turns with the other blocks.
 template <int Filters, bool Pooled>
 __device__ void finish_share(const arguments& a, uint32_t memory) {
   constexpr int pieces = Filters / piece_filters, window = Pooled ? 2 : 1;
