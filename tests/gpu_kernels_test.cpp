@@ -542,7 +542,7 @@ TEST_CASE("each way to convolve few channels in TF32") {
 }
 
 TEST_CASE("a product of bfloat16s that a kernel reads", "[.initcheck]") {
-  constexpr int n = 256;
+  constexpr int n = 1024;
   cuda::stream s(cuda::math::bf16);
   const on_device<bits> ones(std::vector<bits>(n * n, bfloat16_of(1)));
   const on_device<float> read(n * n);

@@ -5,8 +5,8 @@
 #
 # racecheck looks at slim's kernels alone. Even so it cannot stand some of cuBLASLt's in bfloat16: a
 # case in which the tool itself breaks is counted apart. initcheck does not see what cuBLASLt stores
-# in bfloat16, as the hidden case "[.initcheck]" shows, whose numbers are right: such cases report
-# reads that are none.
+# in bfloat16, and so reports reads of it; the hidden case "[.initcheck]" is one such product and a
+# kernel that reads it, whose numbers are right.
 set -u
 tool=$1
 program=$2
