@@ -15,7 +15,7 @@
 #include <slim/kernels/cuda/halo_float.hpp>
 #include <slim/kernels/cuda/halo_tf32.hpp>
 #include <slim/kernels/cuda/plans.hpp>
-#include <slim/kernels/cuda/split_convolution.hpp>
+#include <slim/kernels/cuda/row_convolution.hpp>
 #include <slim/kernels/cuda/stem_convolution.hpp>
 #include <slim/kernels/cuda/stem_tf32.hpp>
 #include <slim/kernels/cuda/strided_stem.hpp>
@@ -287,50 +287,45 @@ TEST_CASE("convolutions of 64 channels from tiles read once") {
   }
 }
 
-TEST_CASE("convolutions of few images whose sums several blocks share") {
+TEST_CASE("convolutions of few images") {
   struct few {
     cuda::images size;
     cuda::halo_channels c;
+    int multiprocessors, cuts;
   };
-  // Rows of a tile and less, odd ones, rows that are cut, several images.
-  const few cases[] = {{{1, 14, 14}, {256, 128}}, {{2, 7, 9}, {64, 192}},  {{1, 28, 30}, {128, 64}},
-                       {{1, 5, 112}, {64, 128}},  {{1, 3, 101}, {64, 64}}, {{3, 2, 1}, {64, 128}}};
-  for (const auto& [size, c] : cases) {
+  // Rows of a tile and less, odd ones, rows that are cut, several images, tiles of a block, and
+  // sums of blocks.
+  const few cases[] = {{{1, 14, 14}, {512, 128}, 132, 12}, {{2, 7, 9}, {64, 192}, 132, 3},
+                       {{1, 28, 30}, {128, 64}, 132, 6},   {{1, 5, 112}, {64, 128}, 8, 3},
+                       {{1, 40, 101}, {64, 64}, 5, 1},     {{3, 2, 1}, {64, 128}, 132, 3},
+                       {{1, 10, 58}, {256, 64}, 132, 9}};
+  for (const auto& [size, c, multiprocessors, cuts] : cases) {
     INFO(size.n << "x" << size.h << "x" << size.w << "x" << c.in << " to " << c.out);
     const pixels x(size.n, size.h, size.w, c.in, 1);
     const filters w(c.out, 3, c.in);
     const auto bias = eighths(std::size_t(c.out), 3);
     const on_device<bits> x_there(bfloat16s(x.values)), w_there(bfloat16s(w.values));
     const on_device<bits> bias_there(bfloat16s(bias));
-    for (const int filters : {64, 128})
-      for (const int blocks : {1, 2, 4, 8}) {
-        INFO("split " << filters << "x" << blocks);
-        if (!cuda::split_serves(size, c, {filters, blocks}, 132)) {
-          CHECK(c.out % filters != 0);
-          continue;
-        }
-        const bool relu = blocks > 1;
-        const on_device<bits> y(std::size_t(size.n) * size.h * size.w * c.out);
-        cuda::split_forward(x_there.data(), w_there.data(), relu ? bias_there.data() : nullptr,
-                            y.data(), size, c, {filters, blocks}, relu, false, nullptr);
-        const auto finished = [&](float sum, std::size_t channel) {
-          return bfloat16_of(
-              with_bias(sum, relu ? bias : std::vector<float>(), int(channel), relu));
-        };
+    for (const bool pooled : {false, true}) {
+      const int window = pooled ? 2 : 1, h = size.h / window, width = size.w / window;
+      if (h == 0 || width == 0) continue;
+      const auto all = cuda::row_cuts(size, c, pooled, multiprocessors);
+      CHECK(all.size() >= std::size_t(cuts));
+      for (const cuda::row_cut& cut : all) {
+        INFO(cut.rows << "x" << cut.columns << " of " << cut.pixels << ", " << cut.blocks
+                      << " blocks" << (pooled ? ", pooled" : ""));
+        const bool relu = cut.blocks > 1;
+        const on_device<bits> y(std::size_t(size.n) * h * width * c.out);
+        cuda::row_forward(x_there.data(), w_there.data(), relu ? bias_there.data() : nullptr,
+                          y.data(), size, c, cut, {relu, pooled, relu, multiprocessors}, nullptr);
         CHECK(wrong_of(y.back(), [&](std::size_t at) {
-                const spot p = spot_of(at, size.h, size.w, c.out);
-                return finished(convolved(x, w, 1, p), std::size_t(p.channel));
-              }) == 0);
-        const int h = size.h / 2, width = size.w / 2;
-        if (h == 0 || width == 0) continue;
-        const on_device<bits> pooled(std::size_t(size.n) * h * width * c.out);
-        cuda::split_forward(x_there.data(), w_there.data(), relu ? bias_there.data() : nullptr,
-                            pooled.data(), size, c, {filters, blocks}, relu, true, nullptr);
-        CHECK(wrong_of(pooled.back(), [&](std::size_t at) {
-                return finished(largest(x, w, spot_of(at, h, width, c.out)).first,
-                                at % std::size_t(c.out));
+                const spot p = spot_of(at, h, width, c.out);
+                const float sum = pooled ? largest(x, w, p).first : convolved(x, w, 1, p);
+                return bfloat16_of(
+                    with_bias(sum, relu ? bias : std::vector<float>(), p.channel, relu));
               }) == 0);
       }
+    }
   }
 }
 

@@ -89,9 +89,9 @@ struct other_net
           fully_connected<10, activation_fn{none}, scope{"logits"}>> {};
 
 template <class Precision, class Net, class... More>
-void compare_small(const limits& l, std::uint64_t seed = 1) {
+void compare_small(const limits& l) {
   compare<Precision, Net, input<6, 20, 24, 3>, labels<6>, sparse_softmax_cross_entropy<>, More...>(
-      l, 6, random_numbers<float>(6 * 20 * 24 * 3, seed), random_labels(6, 10));
+      l, 6, random_numbers<float>(6 * 20 * 24 * 3, 1), random_labels(6, 10));
 }
 
 }  // namespace
@@ -166,8 +166,9 @@ int steps_of(std::string_view op) {
 }  // namespace
 
 TEST_CASE("residual units") {
-  // By the first seed a ReLU's input is as close to zero as rounding is, with either sign.
-  compare_small<float, residual_net>(float_limits, 2);
+  // Few pixels: of many, some ReLU's input is as close to zero as rounding is, with either sign.
+  compare<float, residual_net, input<3, 10, 8, 3>, labels<3>, sparse_softmax_cross_entropy<>>(
+      float_limits, 3, random_numbers<float>(3 * 10 * 8 * 3, 1), random_labels(3, 10));
   // An update by one image has larger errors.
   compare_small<bfloat16, residual_net>({8e-2, 0.5});
   CHECK(steps_of<gpu<bfloat16>>("batch_norm_statistics") == 7);

@@ -2,7 +2,9 @@
 // graphs.
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include <slim/accelerator.hpp>
@@ -54,12 +56,22 @@ void* stream::product_memory(std::size_t bytes) {
   return product_memory_.get();
 }
 
+bool stream::settled(const array& a) const {
+  // Outside of a recording the kernel before may be one of the work before, which prepared weights.
+  return recording_ && std::any_of(constant.begin(), constant.end(), [&](const memory_range& r) {
+           const auto* first = static_cast<const std::byte*>(r.first);
+           const auto* data = static_cast<const std::byte*>(a.data);
+           return std::less_equal<>()(first, data) && std::less<>()(data, first + r.bytes);
+         });
+}
+
 namespace {
 
 /// What recorded work reads anew each time it is replayed; in device memory.
 struct parameters {
   unsigned long long random_key;
   float numbers[8];
+  bool operator==(const parameters&) const = default;
 };
 
 /// What tells recorded pieces of work apart.
@@ -225,12 +237,15 @@ class cuda_accelerator : public accelerator {
   }
 
   parameters* now() const { return static_cast<parameters*>(parameters_.get()); }
+  /// Copies them only if they are others than last time: a copy takes as long as a kernel.
   void set_parameters(const execution& e, const update_call* then) {
     parameters values{e.random_key, {}};
     if (then != nullptr) std::copy_n(then->step.numbers, 8, values.numbers);
+    if (sent_ == values) return;
     // So small a copy is taken at once, whatever becomes of `values`.
     check(cudaMemcpyAsync(now(), &values, sizeof values, cudaMemcpyHostToDevice, stream_.handle),
           "parameters");
+    sent_ = values;
   }
 
   static work_key key_of(const program& p, const execution& e, int first, int last,
@@ -252,6 +267,7 @@ class cuda_accelerator : public accelerator {
 
   void start(const program& p, execution e, int first, int last, const update_call* then) {
     e.stream = &stream_;
+    stream_.constant = constant_memory(p, e, first, last, then);
     // Steps that prepare come first, and read none of each other's weights.
     int i = first;
     stream_.gathered.clear();
@@ -268,6 +284,15 @@ class cuda_accelerator : public accelerator {
     if (then != nullptr) update(stream_, then->step.kind, now()->numbers, then->memory);
   }
 
+  /// Variables and their prepared forms, where steps change neither.
+  static std::vector<stream::memory_range> constant_memory(const program& p, const execution& e,
+                                                           int first, int last,
+                                                           const update_call* then) {
+    if (then != nullptr || first < p.first_run || last > p.first_update) return {};
+    return {{e.variables, p.kernel_elements * long{sizeof(float)}},
+            {e.prepared, p.memory.prepared_bytes}};
+  }
+
   /// The first of the last steps that all move averages.
   static int first_average(const program& p, int last) {
     while (last > 0 && p.steps[last - 1].op == "update_moving_average") --last;
@@ -277,6 +302,7 @@ class cuda_accelerator : public accelerator {
   stream stream_;
   owned_stream copies_;
   owned_memory parameters_;
+  std::optional<parameters> sent_;
   std::map<int, staging> staging_;
   std::map<work_key, recording> recorded_;
 };

@@ -94,6 +94,10 @@ __device__ inline void keep_registers() {
 
 // ---- Copies of boxes ----
 
+/// Brings a description of boxes near.
+__device__ inline void prefetch_boxes(const CUtensorMap& boxes) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&boxes) : "memory");
+}
 /// Starts to copy a box of images into shared memory: from this channel and place on, zero outside
 /// of the image.
 __device__ inline void copy_box(uint32_t to, const CUtensorMap& from, uint64_t* barrier,
@@ -130,6 +134,18 @@ __device__ inline void publish_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/// Stores four 8x8 matrices of bf16 that lie over a warp as sums of products do, or one, turned: lanes
+/// name the places of the columns, eight lanes a matrix.
+__device__ inline void store_turned(uint32_t to, const uint32_t (&matrices)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+               "r"(matrices[0]), "r"(matrices[1]), "r"(matrices[2]), "r"(matrices[3])
+               : "memory");
+}
+__device__ inline void store_turned(uint32_t to, uint32_t matrix) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%0], {%1};" ::"r"(to), "r"(matrix)
+               : "memory");
+}
+
 // ---- Products ----
 
 /// A matrix in shared memory, swizzled by 128 bytes, as wgmma's descriptor. `groups_apart`: bytes
@@ -140,6 +156,18 @@ __device__ inline uint64_t matrix_at(uint32_t address, int groups_apart, int pie
   return swizzled_by_128_bytes | uint64_t(groups_apart / 16) << 32 |
          uint64_t(pieces_apart / 16) << 16 | address >> 4;
 }
+/// Rows of 128 bytes, swizzled, as descriptors of the matrices that begin so many bytes behind.
+class product_rows {
+ public:
+  __device__ explicit product_rows(uint32_t address)
+      : low_(static_cast<uint32_t>(matrix_at(address, 0))) {}
+  __device__ uint64_t at(int bytes) const {
+    return (matrix_at(0, 8 * pixel_bytes) & ~uint64_t{0xffffffff}) | (low_ + bytes / 16);
+  }
+
+ private:
+  uint32_t low_;
+};
 /// A matrix without swizzle, of pieces of 8 rows x 16 bytes: `groups_apart` bytes from eight rows
 /// to the next, `pieces_apart` from 16 bytes of a row to the next.
 __device__ inline uint64_t plain_matrix_at(uint32_t address, int groups_apart, int pieces_apart) {
@@ -168,6 +196,12 @@ __device__ inline void commit_products() {
       ", "                                                                               \
       "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
       "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+
+#define SLIM_SUMS_0_TO_115                                                                       \
+  SLIM_SUMS_0_TO_95                                                                              \
+      ", "                                                                                       \
+      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+      "%112, %113, %114, %115"
 
 /// d [64, 64] = a [64, 16] * b [16, 64], plus d if `add`; a in registers, b [64, 16] in memory, or
 /// turned [16, 64].
@@ -218,6 +252,19 @@ __device__ inline void multiply_add(float (&d)[64], uint64_t a, uint64_t b, bool
       "}, %64, %65, adds, 1, 1, 0, 0;\n"
       "}\n"
       : SLIM_64_SUMS(0)
+      : "l"(a), "l"(b), "r"(int{add}));
+}
+
+/// Both in memory: d [64, 232], a [64, 16], b [232, 16].
+__device__ inline void multiply_add(float (&d)[116], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n"
+      ".reg .pred adds;\n"
+      "setp.ne.b32 adds, %118, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n232k16.f32.bf16.bf16 {" SLIM_SUMS_0_TO_115
+      "}, %116, %117, adds, 1, 1, 0, 0;\n"
+      "}\n"
+      : SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80), SLIM_16_SUMS(96), SLIM_4_SUMS(112)
       : "l"(a), "l"(b), "r"(int{add}));
 }
 
@@ -289,7 +336,10 @@ SLIM_WAIT_PRODUCTS(16, SLIM_16_SUMS(0))
 SLIM_WAIT_PRODUCTS(32, SLIM_16_SUMS(0), SLIM_16_SUMS(16))
 SLIM_WAIT_PRODUCTS(64, SLIM_64_SUMS(0))
 SLIM_WAIT_PRODUCTS(96, SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80))
+SLIM_WAIT_PRODUCTS(116, SLIM_64_SUMS(0), SLIM_16_SUMS(64), SLIM_16_SUMS(80), SLIM_16_SUMS(96),
+                   SLIM_4_SUMS(112))
 #undef SLIM_WAIT_PRODUCTS
+#undef SLIM_SUMS_0_TO_115
 #undef SLIM_SUMS_0_TO_95
 #undef SLIM_SUMS_0_TO_63
 #undef SLIM_SUMS_0_TO_31

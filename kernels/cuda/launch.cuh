@@ -2,6 +2,7 @@
 // is not C++'s. tests/emulation has both for a CPU.
 #pragma once
 
+#include "early.cuh"
 #include "stream.hpp"
 
 #ifndef SLIM_EMULATED_CUDA
@@ -14,6 +15,20 @@ void launch(stream& s, const char* what, void (*kernel)(Parameter...), dim3 grid
             std::size_t shared_bytes, const Argument&... argument) {
   kernel<<<grid, block, shared_bytes, s.handle>>>(argument...);
   s.check(what);
+}
+
+/// The same for a kernel that may begin before the one before it has ended.
+template <class... Parameter, class... Argument>
+void launch_early(stream& s, const char* what, void (*kernel)(Parameter...), dim3 grid, dim3 block,
+                  std::size_t shared_bytes, const Argument&... argument) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes, config.stream = s.handle;
+  config.attrs = &early, config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, Parameter(argument)...), what);
 }
 
 /// The bytes of shared memory that the kernel was started with.

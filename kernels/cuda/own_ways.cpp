@@ -5,7 +5,7 @@
 #include "halo_float.hpp"
 #include "halo_tf32.hpp"
 #include "plans.hpp"
-#include "split_convolution.hpp"
+#include "row_convolution.hpp"
 #include "stem_convolution.hpp"
 #include "stem_tf32.hpp"
 #include "strided_stem.hpp"
@@ -51,19 +51,20 @@ bool is_3x3(const convolution_shape& c) {
          c.out_w == c.w;
 }
 
-/// All splits of a convolution of few images.
-std::vector<candidate> split_ways(stream& s, const convolution_shape& c, bool pooled) {
+/// All cuts of a convolution of few images.
+std::vector<candidate> row_ways(stream& s, const convolution_shape& c, bool pooled) {
   std::vector<candidate> ways;
-  for (const int filters : {64, 128})
-    for (const int blocks : {1, 2, 4, 8}) {
-      const split by{filters, blocks};
-      if (!split_serves(size_of(c), channels_of(c), by, s.multiprocessors)) continue;
-      const std::string name = "split " + std::to_string(filters) + "x" + std::to_string(blocks);
-      ways.push_back({name, 0, [&s, c, by, pooled](const operands& a, void*) {
-                        split_forward(a.x.data, a.w.data, a.bias.data, a.y.data, size_of(c),
-                                      channels_of(c), by, a.f == function::relu, pooled, s.handle);
-                      }});
-    }
+  for (const row_cut cut : row_cuts(size_of(c), channels_of(c), pooled, s.multiprocessors)) {
+    const std::string name = "rows " + std::to_string(cut.rows) + "x" +
+                             std::to_string(cut.columns) + " of " + std::to_string(cut.pixels) +
+                             ", " + std::to_string(cut.blocks) + " blocks";
+    ways.push_back({name, 0, [&s, c, cut, pooled](const operands& a, void*) {
+                      const bool early = s.settled(a.w) && (!a.bias || s.settled(a.bias));
+                      row_forward(
+                          a.x.data, a.w.data, a.bias.data, a.y.data, size_of(c), channels_of(c),
+                          cut, {a.f == function::relu, pooled, early, s.multiprocessors}, s.handle);
+                    }});
+  }
   return ways;
 }
 
@@ -89,7 +90,7 @@ std::vector<candidate> forward_in_bfloat16(stream& s, const convolution_shape& c
                        a.f == function::relu, s.multiprocessors, s.handle);
         }));
   if (is_3x3(c) && are(number::bf16, {o.bias}))
-    for (candidate& more : split_ways(s, c, false)) ways.push_back(std::move(more));
+    for (candidate& more : row_ways(s, c, false)) ways.push_back(std::move(more));
   return ways;
 }
 
@@ -137,7 +138,7 @@ std::vector<candidate> own_forward_pooled(stream& s, const convolution_shape& c,
                                              a.f == function::relu, s.multiprocessors, s.handle);
                        }));
   if (are(number::bf16, {o.x, o.w, o.y, o.bias}) && !o.saved)
-    for (candidate& more : split_ways(s, c, true)) ways.push_back(std::move(more));
+    for (candidate& more : row_ways(s, c, true)) ways.push_back(std::move(more));
   if (s.precision == math::tf32 && are(number::f32, {o.x, o.w, o.y, o.bias}) &&
       halo_tf32_serves(channels_of(c)))
     ways.push_back(way(s, "halo", "a pooled convolution of few channels in TF32", 0,

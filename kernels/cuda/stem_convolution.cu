@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "early.cuh"
+
 // Both kernels walk tiles of 8 x 32 pixels with persistent blocks of eight warps, a row of the tile
 // for each warp. While one tile is computed, the next tile's pixels with their border travel
 // through registers into the other of two buffers in shared memory. The arithmetic is mma.sync's
@@ -286,6 +288,7 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     forward_kernel(const uint16_t* x, const uint16_t* weights_krsc, const float* bias, uint16_t* y,
                    images size) {
   __shared__ forward_tile tiles[2];
+  let_next_kernel_begin();
   const walk path(size);
   place p = path.first();
   halo next;

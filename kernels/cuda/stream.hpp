@@ -84,6 +84,14 @@ class stream {
   /// Whether work is being recorded: then nothing may be timed or allocated.
   bool recording() const { return recording_; }
   void set_recording(bool on) { recording_ = on; }
+  /// Memory that the work now being started does not write.
+  struct memory_range {
+    const void* first = nullptr;
+    long bytes = 0;
+  };
+  std::vector<memory_range> constant;
+  /// Whether recorded work may read an array while the kernel before it runs.
+  bool settled(const array& a) const;
   struct preparation {
     array from, scale, to;
     int k;

@@ -26,6 +26,8 @@ __global__ void __launch_bounds__(32 * vector_warps)
   const int column = (blockIdx.x * 32 + threadIdx.x) * lanes;
   const long first = long{d.c} * blockIdx.y / g.chunks,
              last = long{d.c} * (blockIdx.y + 1) / g.chunks;
+  let_next_kernel_begin();
+  wait_for_kernels_before();
   float sums[Rows][lanes] = {};
   if (column < d.k) {
 #pragma unroll 8
@@ -59,6 +61,8 @@ inline constexpr int finish_lanes = 8;
 template <class G>
 __global__ void vector_finish_kernel(int chunks, long outputs, const float* partial, G finish) {
   __shared__ float shared[finish_lanes][32];
+  let_next_kernel_begin();
+  wait_for_kernels_before();
   const long out = long{blockIdx.x} * 32 + threadIdx.x;
   float sum = 0;
   if (out < outputs)
@@ -71,29 +75,32 @@ __global__ void vector_finish_kernel(int chunks, long outputs, const float* part
   for (int lane = 1; lane < finish_lanes; ++lane) sum += shared[lane][threadIdx.x];
   finish(out, sum);
 }
-template <class G>
-void finish_vectors(stream& s, int chunks, long outputs, const float* partial, G finish) {
-  launch(s, "a product with few rows", &vector_finish_kernel<G>,
-         static_cast<unsigned>((outputs + 31) / 32), dim3(32, finish_lanes), 0, chunks, outputs,
-         partial, finish);
+/// Starts a kernel of a product, early if that may be.
+template <class... Parameter, class... Argument>
+void start(stream& s, bool early, void (*kernel)(Parameter...), dim3 grid, dim3 block,
+           const Argument&... argument) {
+  constexpr const char* what = "a product with few rows";
+  early ? launch_early(s, what, kernel, grid, block, 0, argument...)
+        : launch(s, what, kernel, grid, block, 0, argument...);
 }
 
 template <class T>
-void multiply_vectors_as(stream& s, const dense_shape& d, const T* x, const T* w, float* partial) {
+void multiply_vectors_as(stream& s, bool early, const dense_shape& d, const T* x, const T* w,
+                         float* partial) {
   const vector_grid g = grid_of(s, d);
   const dim3 blocks(g.across, g.chunks), threads(32, vector_warps);
-  const auto start = [&](auto kernel) {
-    launch(s, "a product with few rows", kernel, blocks, threads, 0, d, g, x, w, partial);
+  const auto with = [&](auto kernel) {
+    start(s, early, kernel, blocks, threads, d, g, x, w, partial);
   };
   switch (d.rows) {
     case 1:
-      return start(&vector_kernel<1, T>);
+      return with(&vector_kernel<1, T>);
     case 2:
-      return start(&vector_kernel<2, T>);
+      return with(&vector_kernel<2, T>);
     case 3:
-      return start(&vector_kernel<3, T>);
+      return with(&vector_kernel<3, T>);
     default:
-      return start(&vector_kernel<4, T>);
+      return with(&vector_kernel<4, T>);
   }
 }
 
@@ -106,20 +113,24 @@ std::size_t vectors_workspace(const stream& s, const dense_shape& d) {
 void multiply_vectors(stream& s, const dense_shape& d, const operands& o, void* workspace) {
   expect_one_type({o.w, o.x});
   float* partial = static_cast<float*>(workspace);
+  const bool early = s.settled(o.w);
   with_type(o.w.type, [&](auto t) {
     using T = typename decltype(t)::type;
-    multiply_vectors_as(s, d, static_cast<const T*>(o.x.data), static_cast<const T*>(o.w.data),
-                        partial);
+    multiply_vectors_as(s, early, d, static_cast<const T*>(o.x.data),
+                        static_cast<const T*>(o.w.data), partial);
   });
   const elements bias(o.bias), residual(o.residual);
   const function f = o.f;
   const int k = d.k;
   const elements y(o.y);
-  finish_vectors(s, grid_of(s, d).chunks, o.y.count, partial, [=] __device__(long i, float sum) {
+  const auto finish = [=] __device__(long i, float sum) {
     if (bias.there()) sum += bias[i % k];
     if (residual.there()) sum += residual[i];
     y.put(i, apply(f, sum));
-  });
+  };
+  start(s, early, &vector_finish_kernel<decltype(finish)>,
+        static_cast<unsigned>((o.y.count + 31) / 32), dim3(32, finish_lanes), grid_of(s, d).chunks,
+        o.y.count, partial, finish);
 }
 
 }  // namespace slim::cuda

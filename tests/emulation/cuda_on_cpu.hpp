@@ -13,6 +13,7 @@
 #include <cstring>
 #include <functional>
 
+#include "early.cuh"
 #include "stream.hpp"
 
 #undef __shared__
@@ -79,6 +80,12 @@ void launch(stream& s, const char*, void (*kernel)(Parameter...), dim3 grid, dim
   emulation::enqueue(s.handle, [=] {
     emulation::run_grid(grid, block, shared_bytes, [=] { kernel(argument...); });
   });
+}
+
+template <class... Parameter, class... Argument>
+void launch_early(stream& s, const char* what, void (*kernel)(Parameter...), dim3 grid, dim3 block,
+                  std::size_t shared_bytes, const Argument&... argument) {
+  launch(s, what, kernel, grid, block, shared_bytes, argument...);
 }
 
 inline float* shared_floats() { return static_cast<float*>(emulation::shared_memory()); }
