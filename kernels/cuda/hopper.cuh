@@ -134,8 +134,8 @@ __device__ inline void publish_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/// Stores four 8x8 matrices of bf16 that lie over a warp as sums of products do, or one, turned: lanes
-/// name the places of the columns, eight lanes a matrix.
+/// Stores four 8x8 matrices of bf16 that lie over a warp as sums of products do, or one, turned:
+/// lanes name the places of the columns, eight lanes a matrix.
 __device__ inline void store_turned(uint32_t to, const uint32_t (&matrices)[4]) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
                "r"(matrices[0]), "r"(matrices[1]), "r"(matrices[2]), "r"(matrices[3])
@@ -197,11 +197,11 @@ __device__ inline void commit_products() {
       "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
       "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
-#define SLIM_SUMS_0_TO_115                                                                       \
-  SLIM_SUMS_0_TO_95                                                                              \
-      ", "                                                                                       \
-      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
-      "%112, %113, %114, %115"
+#define SLIM_SUMS_0_TO_115                                                      \
+  SLIM_SUMS_0_TO_95                                                             \
+      ", "                                                                      \
+      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "    \
+      "%108, %109, %110, %111, %112, %113, %114, %115"
 
 /// d [64, 64] = a [64, 16] * b [16, 64], plus d if `add`; a in registers, b [64, 16] in memory, or
 /// turned [16, 64].
